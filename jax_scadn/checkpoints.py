@@ -1,0 +1,146 @@
+"""Everything on disk that Orbax writes; the only file that imports it."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from typing import Any
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+
+from jax_scadn import errors
+
+
+class Checkpoints:
+    """The last training state with its data iterator, and the best weights.
+
+    Both are written under a temporary name and renamed, so that a kill in the
+    middle of a save leaves the previous one.
+
+    Attributes:
+      folder: where `last/<step>` and `best/<step>` stand.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder.absolute()
+        # Saved in the foreground: the step donates its state, and a background
+        # save would read memory that the next step already writes.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+        )
+        self._last = ocp.CheckpointManager(self.folder / "last", options=options)
+        self._best = ocp.CheckpointManager(self.folder / "best", options=options)
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last saved state; None where there is none."""
+        return self._last.latest_step()
+
+    def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
+        """Keeps the training state and the position in the data."""
+        self._last.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                data=grain.checkpoint.CheckpointSave(iterator),
+            ),
+        )
+
+    def restore(self, like: Any, iterator: grain.DatasetIterator) -> Any:
+        """The last saved state; puts the iterator where it was.
+
+        Args:
+          like: a tree of `jax.ShapeDtypeStruct` with the wanted shardings.
+          iterator: a new one over the same data, moved in place.
+
+        Raises:
+          errors.UserError: the saved state does not fit.
+        """
+        step = self._last.latest_step()
+        try:
+            return self._last.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(like),
+                    data=grain.checkpoint.CheckpointRestore(iterator),
+                ),
+            )["state"]
+        except (ValueError, KeyError, OSError) as error:
+            raise errors.UserError(
+                f"checkpoint {self.folder / 'last' / str(step)} cannot be restored: "
+                f"{_first_line(error)}"
+            ) from error
+
+    @property
+    def best_error(self) -> float:
+        """The lowest error that `save_best` was given; infinite before that."""
+        step = self._best.latest_step()
+        if step is None:
+            return float("inf")
+        args = ocp.args.Composite(selection=ocp.args.JsonRestore())
+        return self._best.restore(step, args=args)["selection"]["error"]
+
+    def save_best(self, step: int, params: Any, error: float) -> None:
+        """Keeps the weights, in place of those that were best until now."""
+        self._best.save(
+            step,
+            args=ocp.args.Composite(
+                params=ocp.args.StandardSave(params),
+                selection=ocp.args.JsonSave({"error": error}),
+            ),
+        )
+
+    def restore_best(self, like: Any) -> Any | None:
+        """The weights with the lowest error; None where none were selected."""
+        step = self._best.latest_step()
+        if step is None:
+            return None
+        args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
+        return self._best.restore(step, args=args)["params"]
+
+    def close(self) -> None:
+        self._last.close()
+        self._best.close()
+
+
+def save_params(folder: pathlib.Path, params: Any) -> None:
+    """Writes weights to a folder, in place of what was there."""
+    folder = folder.absolute()
+    if folder.exists():
+        shutil.rmtree(folder)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder, params)
+
+
+def load_params(folder: pathlib.Path, like: Any) -> Any:
+    """Reads what `save_params` wrote.
+
+    Args:
+      folder: where it stands.
+      like: a tree of `jax.ShapeDtypeStruct` with the wanted shardings.
+
+    Raises:
+      errors.UserError: nothing is there, or it does not fit.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(folder.absolute(), like)
+    except (ValueError, KeyError, OSError) as error:
+        raise errors.UserError(
+            f"the weights in {folder} cannot be read: {_first_line(error)}"
+        ) from error
+
+
+def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and dtypes of a tree, to be placed as the sharding says."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

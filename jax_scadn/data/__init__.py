@@ -1,0 +1,1 @@
+"""Images in: sources -> records -> Grain batches."""

@@ -1,0 +1,277 @@
+"""Finds what is wrong with a data set before a model is trained on it.
+
+    python -m jax_scadn.data.check --config=configs/mvtec.py
+
+reports on each category and exits with status 1 if training would stop.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import ml_collections
+from absl import logging
+
+from jax_scadn import cli, errors
+from jax_scadn.data import images, records, sources
+
+UNREADABLE = "unreadable file"
+EMPTY = "empty split"
+MASK_SIZE = "mask of another size than its image"
+UNPAIRED_MASK = "mask without an image"
+NO_MASK = "anomalous image without a mask"
+DUPLICATE = "image in training and test"
+
+_NAMED = 5  # files in a message of one line
+_PRINTED = 20  # problems of one kind in a report
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong with the data.
+
+    Attributes:
+      kind: one of the constants of this module.
+      paths: the files or images at fault; empty where it is none.
+      message: one line.
+      fatal: whether training must not start.
+    """
+
+    kind: str
+    paths: tuple[str, ...]
+    message: str
+    fatal: bool = False
+
+
+def check(dataset: records.Dataset) -> list[Problem]:
+    """Reads every image and mask and reports all that is wrong.
+
+    Duplicates are images that are equal as the model sees them: read and resized.
+    """
+    normal = [*dataset.train.items, *dataset.held_out.items]
+    problems, hashes = [], {}
+    for split in _splits(dataset).values():
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            results = list(pool.map(_read, [split] * len(split), range(len(split))))
+        for item, result in zip(split.items, results, strict=True):
+            if isinstance(result, Problem):
+                problems.append(result)
+            else:
+                hashes[item.path] = result
+    problems += _empty(dataset)
+    problems += [
+        Problem(UNPAIRED_MASK, (path,), f"{path} belongs to no image")
+        for path in dataset.unpaired_masks
+    ]
+    problems += _without_mask(dataset.test.items)
+    problems += _duplicates(normal, dataset.test.items, hashes)
+    return problems
+
+
+def enforce(dataset: records.Dataset, on_bad: str) -> records.Dataset:
+    """Checks, logs the warnings, and stops at files that cannot be used or drops them.
+
+    Args:
+      dataset: what `sources.load` gave.
+      on_bad: 'stop', or 'skip' to drop unreadable images, and images whose mask is
+        unreadable or has another size.
+
+    Returns:
+      The data set without what was dropped.
+
+    Raises:
+      errors.UserError: bad files under 'stop', or no training images.
+    """
+    problems = check(dataset)
+    for kind, fatal, found in _by_kind(problems):
+        if not fatal:
+            logging.warning("%s: %s", kind, _listing(found))
+    bad = [problem for problem in problems if problem.kind in (UNREADABLE, MASK_SIZE)]
+    if bad and on_bad != "skip":
+        raise errors.UserError(
+            f"{_listing(bad)}; mend or remove them, or set --config.data.on_bad=skip "
+            f"to leave them out"
+        )
+    if bad:
+        logging.warning("left out: %s", _listing(bad))
+        dataset = _without(dataset, {path for problem in bad for path in problem.paths})
+    for problem in _empty(dataset):
+        if problem.fatal:
+            raise errors.UserError(problem.message)
+    return dataset
+
+
+def report(config: ml_collections.ConfigDict) -> bool:
+    """Prints what each category holds and what is wrong; True if anything is fatal."""
+    fatal = False
+    for category in sources.categories(config.data):
+        chosen = config.copy_and_resolve_references()
+        chosen.data.category = category
+        print(category or config.data.source)
+        try:
+            dataset = sources.load(chosen.data, config.seed)
+        except errors.UserError as error:
+            print(f"  FATAL: {error}")
+            fatal = True
+            continue
+        problems = check(dataset)
+        fatal |= any(problem.fatal for problem in problems)
+        print("\n".join(f"  {line}" for line in _summary(dataset, chosen.data)))
+        for kind, stops, found in _by_kind(problems):
+            print(f"  {'FATAL' if stops else 'warning'}: {len(found)} {kind}")
+            for problem in found[:_PRINTED]:
+                print(f"    {problem.message}")
+            if len(found) > _PRINTED:
+                print(f"    and {len(found) - _PRINTED} more")
+        if not problems:
+            print("  no problems")
+    return fatal
+
+
+def _splits(dataset: records.Dataset) -> dict[str, records.Split]:
+    return {
+        "train": dataset.train,
+        "held out": dataset.held_out,
+        "test": dataset.test,
+    }
+
+
+def _read(split: records.Split, index: int) -> Problem | bytes:
+    """The SHA-1 of an image, or why it or its mask cannot be used."""
+    item = split.items[index]
+    try:
+        record = split[index]
+        if item.mask_path:
+            image_size = images.dimensions(item.path)
+            mask_size = images.dimensions(item.mask_path)
+            if mask_size != image_size:
+                return Problem(
+                    MASK_SIZE,
+                    (item.mask_path,),
+                    f"{item.mask_path} is {_pixels(mask_size)}, its image "
+                    f"{_pixels(image_size)}",
+                    fatal=True,
+                )
+    except images.UnreadableImage as error:
+        return Problem(UNREADABLE, (error.path,), str(error), fatal=True)
+    header = f"{record.image.shape} {record.image.dtype}".encode()
+    return hashlib.sha1(header + record.image.tobytes(), usedforsecurity=False).digest()
+
+
+def _empty(dataset: records.Dataset) -> list[Problem]:
+    problems = []
+    if not len(dataset.train):
+        problems.append(Problem(EMPTY, (), "no training images are left", fatal=True))
+    if not len(dataset.test):
+        return [*problems, Problem(EMPTY, (), "no test images")]
+    labels = set(dataset.test.labels.tolist())
+    for label, name in ((records.NORMAL, "normal"), (records.ANOMALOUS, "anomalous")):
+        if label not in labels:
+            problems.append(Problem(EMPTY, (), f"no {name} test images"))
+    return problems
+
+
+def _without_mask(items: Sequence[records.Item]) -> list[Problem]:
+    if not any(item.read_mask for item in items):
+        return []
+    return [
+        Problem(NO_MASK, (item.path,), f"{item.path} has no mask, others have one")
+        for item in items
+        if item.label == records.ANOMALOUS and item.read_mask is None
+    ]
+
+
+def _duplicates(
+    train: Iterable[records.Item], test: Iterable[records.Item], hashes: dict
+) -> list[Problem]:
+    first = {hashes[item.path]: item.path for item in train if item.path in hashes}
+    return [
+        Problem(
+            DUPLICATE,
+            (first[hashes[item.path]], item.path),
+            f"{item.path} equals {first[hashes[item.path]]}",
+        )
+        for item in test
+        if hashes.get(item.path) in first
+    ]
+
+
+def _without(dataset: records.Dataset, bad: set[str]) -> records.Dataset:
+    def kept(split: records.Split) -> records.Split:
+        return split.subset(
+            [
+                index
+                for index, item in enumerate(split.items)
+                if item.path not in bad and item.mask_path not in bad
+            ]
+        )
+
+    return dataclasses.replace(
+        dataset,
+        train=kept(dataset.train),
+        held_out=kept(dataset.held_out),
+        test=kept(dataset.test),
+    )
+
+
+def _by_kind(
+    problems: Iterable[Problem],
+) -> list[tuple[str, bool, list[Problem]]]:
+    """(kind, whether fatal, problems); what stops training comes first."""
+    grouped = collections.defaultdict(list)
+    for problem in sorted(problems, key=lambda problem: not problem.fatal):
+        grouped[problem.kind, problem.fatal].append(problem)
+    return [(*key, found) for key, found in grouped.items()]
+
+
+def _listing(problems: Sequence[Problem]) -> str:
+    text = "; ".join(problem.message for problem in problems[:_NAMED])
+    more = len(problems) - _NAMED
+    return f"{text}; and {more} more" if more > 0 else text
+
+
+def _summary(
+    dataset: records.Dataset, config: ml_collections.ConfigDict
+) -> Iterable[str]:
+    """Counts by split and defect, sizes of the files, and memory."""
+    for name, split in _splits(dataset).items():
+        counts = collections.Counter(split.defects)
+        defects = ", ".join(f"{defect} {n}" for defect, n in sorted(counts.items()))
+        yield f"{name}: {len(split)} images{f' ({defects})' if defects else ''}"
+    sizes: collections.Counter[str] = collections.Counter()
+    for split in _splits(dataset).values():
+        for path in split.paths:
+            if pathlib.Path(path).is_file():
+                try:
+                    sizes[_pixels(images.dimensions(path))] += 1
+                except images.UnreadableImage:
+                    sizes["unreadable"] += 1
+    if sizes:
+        found = ", ".join(f"{size} ({n})" for size, n in sizes.most_common(_NAMED))
+        yield f"sizes of the files: {found}"
+    items = [item for split in _splits(dataset).values() for item in split.items]
+    if items:
+        yield (
+            f"read as {config.size}x{config.size}x{config.channels}: "
+            f"{sources.memory(items, config):.1f} MiB, "
+            f"{'kept in memory' if dataset.train.cached else 'read again in each epoch'}"
+        )
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    del arguments
+    return int(report(cli.config()))
+
+
+if __name__ == "__main__":
+    cli.config_flag()
+    cli.run(main)

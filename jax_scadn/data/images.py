@@ -1,0 +1,258 @@
+"""Reads, resizes and crops images: the one place that decodes a file.
+
+Images leave here as integers, uint8 or uint16 as they were stored, and `as_float`
+turns them into [0, 1] on the device. Sides are resized as torchvision's
+`Resize(size)` and `CenterCrop(size)` do.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from jax_scadn import errors
+
+Array = TypeVar("Array")  # a NumPy or a JAX array
+
+# Pillow's modes of more than 8 bit; its convert("RGB") would clip them to 255.
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_SIXTEEN_BIT = 65535
+_EIGHT_TO_SIXTEEN = 257  # 255 * 257 = 65535
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as in Pillow
+_EXIF_ORIENTATION = 0x0112
+
+
+class UnreadableImage(errors.UserError):
+    """A file that is no image or is damaged.
+
+    Attributes:
+      path: of the file, or the name that stands for it.
+    """
+
+    def __init__(self, path: str, reason: str):
+        super().__init__(f"{path} cannot be read as an image: {reason}")
+        self.path = path
+
+
+def read(path: str | pathlib.Path, size: int, channels: int) -> np.ndarray:
+    """Reads an image file.
+
+    Any mode that Pillow knows. Alpha is dropped, as PyTorch loaders do: to composite
+    would put a background into the picture that no camera saw. EXIF orientation is
+    applied. 16-bit grey keeps its 16 bits.
+
+    Args:
+      path: of the file.
+      size: sides of the result, pixels: the shorter side is resized to it and the
+        longer one is cropped to its centre.
+      channels: 1 grey or 3 RGB.
+
+    Returns:
+      (size, size, channels) uint8, or uint16 for images of more than 8 bit.
+
+    Raises:
+      UnreadableImage: the file is missing, no image, or damaged.
+    """
+    return decode(_bytes(path), str(path), size, channels)
+
+
+def decode(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
+    """`read`, for the bytes of a file; `name` stands for it in an error."""
+    # Damaged bytes make Pillow raise nearly any kind of exception.
+    try:
+        image = _open(data)
+        if image.mode in _DEEP_MODES:
+            return _finish_deep(_scaled(image)[..., None], size, channels)
+        return _finish(image, size, channels)
+    except Exception as error:
+        raise _unreadable(name, error) from error
+
+
+def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
+    """Reads a ground-truth mask, with the geometry of `read` and no interpolation.
+
+    Returns:
+      (size, size) bool, True (anomalous) wherever the file is not zero.
+
+    Raises:
+      UnreadableImage: the file is missing, no image, or damaged.
+    """
+    data = _bytes(path)
+    try:
+        image = _open(data)
+        if image.mode not in _DEEP_MODES:
+            image = _without_alpha(image, "RGB")
+        values = np.asarray(image)
+        anomalous = values.any(axis=2) if values.ndim == 3 else values != 0
+        binary = Image.fromarray(anomalous.astype(np.uint8))
+        return np.asarray(_fit(binary, size, Image.Resampling.NEAREST)) != 0
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
+
+
+def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
+    """Width and height in pixels as `read` sees them, from the file's header alone.
+
+    Raises:
+      UnreadableImage: the file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            return image.size[::-1] if turned else image.size
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
+
+
+def from_array(array: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """Resizes, crops and converts an image that is in memory already, as `read` does.
+
+    Args:
+      array: (height, width) or (height, width, 1, 3 or 4), uint8, uint16, or float
+        in [0, 1]; a fourth channel, alpha, is dropped.
+      size: sides of the result, pixels.
+      channels: 1 grey or 3 RGB.
+
+    Returns:
+      (size, size, channels) uint8 for uint8, else uint16.
+
+    Raises:
+      errors.UserError: another shape or type, or floats outside [0, 1].
+    """
+    array = np.asarray(array)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+        raise errors.UserError(
+            f"an image has shape (height, width) or (height, width, 1 or 3 or 4), "
+            f"not {array.shape}"
+        )
+    array = array[..., :3]
+    if array.dtype == np.uint8:
+        single = array.shape[2] == 1
+        image = Image.fromarray(
+            np.ascontiguousarray(array[..., 0] if single else array)
+        )
+        return _finish(image, size, channels)
+    if np.issubdtype(array.dtype, np.floating):
+        # Written so that NaN is refused as well.
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise errors.UserError(
+                f"a float image has values in [0, 1], "
+                f"not in [{array.min()}, {array.max()}]"
+            )
+        array = array.astype(np.float32) * _SIXTEEN_BIT
+    elif array.dtype != np.uint16:
+        raise errors.UserError(
+            f"an image is uint8, uint16 or float in [0, 1], not {array.dtype}"
+        )
+    return _finish_deep(array.astype(np.float32), size, channels)
+
+
+def as_float(images: Array) -> Array:
+    """Scales by type: uint8 / 255, uint16 / 65535, floats stay; gives float32.
+
+    For NumPy arrays and, under `jit` too, for JAX arrays.
+
+    Raises:
+      TypeError: another type.
+    """
+    if images.dtype in (np.uint8, np.uint16):
+        return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
+    if images.dtype.kind in "iub":
+        raise TypeError(f"images are uint8, uint16 or float, not {images.dtype}")
+    return images.astype(np.float32)
+
+
+def stack(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Stacks images; where 8 and 16 bit meet, 8 bit become 16 of the same brightness.
+
+    Returns:
+      (n, size, size, channels), uint8 if all are, else uint16.
+    """
+    if len({image.dtype for image in images}) > 1:
+        images = [
+            image.astype(np.uint16) * _EIGHT_TO_SIXTEEN
+            if image.dtype == np.uint8
+            else image
+            for image in images
+        ]
+    return np.stack(images)
+
+
+def _bytes(path: str | pathlib.Path) -> bytes:
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise ValueError("the file is empty")
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.UnidentifiedImageError:
+        # Pillow's own message names the buffer in memory.
+        raise ValueError("no image format that Pillow knows") from None
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _unreadable(path: str, error: Exception) -> UnreadableImage:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UnreadableImage(path, " ".join(reason.split()))
+
+
+def _without_alpha(image: Image.Image, mode: str) -> Image.Image:
+    # Converting a palette whose entries have alpha values would warn.
+    image.info.pop("transparency", None)
+    return image.convert(mode)
+
+
+def _scaled(image: Image.Image) -> np.ndarray:
+    """The values of an image of more than 8 bit as float32 in [0, 65535]."""
+    values = np.asarray(image).astype(np.float32)
+    # Files of floats have no agreed white; [0, 1] is the only usual one.
+    white = 1 if image.mode == "F" else _SIXTEEN_BIT
+    if not (values.min() >= 0 and values.max() <= white):
+        raise ValueError(
+            f"values from {values.min():g} to {values.max():g}, beyond [0, {white}]"
+        )
+    return values * (_SIXTEEN_BIT / white)
+
+
+def _finish(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    image = _without_alpha(image, "L" if channels == 1 else "RGB")
+    array = np.asarray(_fit(image, size, Image.Resampling.BILINEAR))
+    return array.reshape(size, size, channels)
+
+
+def _finish_deep(values: np.ndarray, size: int, channels: int) -> np.ndarray:
+    """The same in float for (height, width, 1 or 3) float32 in [0, 65535]."""
+    if values.shape[2] > channels:
+        values = (values @ _LUMINANCE)[..., None]
+    planes = [
+        np.asarray(_fit(Image.fromarray(plane), size, Image.Resampling.BILINEAR))
+        for plane in np.ascontiguousarray(np.moveaxis(values, 2, 0))
+    ]
+    array = np.rint(np.stack(planes, axis=2)).clip(0, _SIXTEEN_BIT).astype(np.uint16)
+    return np.broadcast_to(array, (size, size, channels)).copy()
+
+
+def _fit(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    """Resizes the shorter side to `size` and crops the centre, as torchvision rounds.
+
+    Pillow's bilinear filter widens with the reduction: it is antialiased.
+    """
+    width, height = image.size
+    shorter = min(width, height)
+    width, height = size * width // shorter, size * height // shorter
+    image = image.resize((width, height), resample)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))

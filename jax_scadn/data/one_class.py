@@ -1,0 +1,85 @@
+"""One-class protocol: one class of a labelled data set is normal, all others are not.
+
+Trains on the training images of that class and tests on the whole test split.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jax_scadn import errors
+from jax_scadn.data import images, labelled, records
+
+
+def resolve(category: str, classes: Sequence[str]) -> str:
+    """The name of a class from its name or its index.
+
+    Raises:
+      errors.UserError: no such class.
+    """
+    if category in classes:
+        return category
+    if category.isdecimal() and int(category) < len(classes):
+        return classes[int(category)]
+    problem = f"there is no class {category!r}" if category else "no class is chosen"
+    raise errors.UserError(
+        f"{problem}: set --config.data.category to one of: {', '.join(classes)}"
+    )
+
+
+def items(
+    data: labelled.Labelled, category: str, size: int, channels: int
+) -> tuple[list[records.Item], list[records.Item]]:
+    """Lists the training and the test items for one normal class.
+
+    Args:
+      data: the labelled images.
+      category: the normal class, by name or index.
+      size, channels: see `images.read`.
+
+    Returns:
+      (training items, test items) in the data set's order; the defect of an anomalous
+      item is the name of its class.
+
+    Raises:
+      errors.UserError: no such class, or no training image of it.
+    """
+    normal = resolve(category, data.classes)
+
+    def item(split: str, index: int, image: np.ndarray | bytes, label: int):
+        path = f"{data.name}/{split}/{index}"
+        found = data.classes[label]
+        return records.Item(
+            path=path,
+            label=records.NORMAL if found == normal else records.ANOMALOUS,
+            defect=records.GOOD if found == normal else found,
+            read_image=_reader(image, path, size, channels),
+        )
+
+    train = [
+        item("train", index, data.train.images[index], label)
+        for index, label in enumerate(data.train.labels)
+        if data.classes[label] == normal
+    ]
+    if not train:
+        raise errors.UserError(
+            f"{data.name} has no training image of class {normal!r}: set "
+            f"--config.data.path to the whole data set"
+        )
+    test = [
+        item("test", index, data.test.images[index], label)
+        for index, label in enumerate(data.test.labels)
+    ]
+    return train, test
+
+
+def _reader(
+    image: np.ndarray | bytes, path: str, size: int, channels: int
+) -> Callable[[], np.ndarray]:
+    if isinstance(image, bytes):
+        return functools.partial(images.decode, image, path, size, channels)
+    # A copy, since a view would keep the images of all classes in memory.
+    return functools.partial(images.from_array, image.copy(), size, channels)

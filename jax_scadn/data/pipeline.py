@@ -1,0 +1,91 @@
+"""Batches of a split: shuffled without end for training, once in order for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+from jax_scadn import errors
+from jax_scadn.data import images, records
+
+
+def training_iterator(
+    split: records.Split, batch_size: int, seed: int, flip: bool, threads: int
+) -> grain.DatasetIterator:
+    """Yields batches of shuffled images without end.
+
+    Each epoch has an order of its own and drops its last incomplete batch. Batches
+    depend on nothing but the arguments and the position, which `get_state` gives and
+    `set_state` takes: what follows is the same, bit for bit, with any `threads`.
+
+    Args:
+      split: the images; read in Grain's threads where they are not cached.
+      batch_size: images in a batch.
+      seed: of the order and the flips, non-negative.
+      flip: whether each image is mirrored left to right with probability 0.5.
+      threads: that read ahead; 0 reads in the caller's thread.
+
+    Returns:
+      A Grain iterator over {'image': (batch_size, size, size, channels)}, uint8, or
+      uint16 where a batch holds images of 16 bit.
+
+    Raises:
+      errors.UserError: the split has fewer images than a batch.
+    """
+    if len(split) < batch_size:
+        raise errors.UserError(
+            f"{len(split)} training images do not fill a batch: set "
+            f"--config.training.batch_size to {len(split)} or less"
+        )
+    dataset = grain.MapDataset.source(split).seed(seed).shuffle().map(_image)
+    if flip:
+        dataset = dataset.random_map(_flip)
+    dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=_batch).repeat()
+    return iter(dataset.to_iter_dataset(_read_options(threads)))
+
+
+def padded_batches(
+    split: records.Split, batch_size: int, threads: int = 4
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields all images once, in order, in batches of one size.
+
+    The last batch is filled up with the last image and its index, so that even a
+    caller who forgets the mask writes the right result to the right place.
+
+    Args:
+      split: the images; read ahead in threads.
+      batch_size: images in a batch.
+      threads: that read ahead; 0 reads in the caller's thread.
+
+    Yields:
+      'image': (batch_size, size, size, channels) uint8 or uint16; '_mask':
+      (batch_size,) bool, False where filled up; 'index': (batch_size,) int32 in split.
+    """
+
+    def batch(start: int) -> dict[str, np.ndarray]:
+        numbers = np.arange(start, start + batch_size, dtype=np.int32)
+        index = np.minimum(numbers, len(split) - 1)
+        image = images.stack([split[int(i)].image for i in index])
+        return {"image": image, "_mask": numbers < len(split), "index": index}
+
+    starts = grain.MapDataset.range(0, len(split), batch_size)
+    yield from starts.map(batch).to_iter_dataset(_read_options(threads))
+
+
+def _read_options(threads: int) -> grain.ReadOptions:
+    # Elements are whole batches: a few of them are far enough ahead.
+    return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+
+
+def _image(record: records.Record) -> np.ndarray:
+    return record.image
+
+
+def _flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return image[:, ::-1] if rng.random() < 0.5 else image
+
+
+def _batch(elements: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    return {"image": images.stack(elements)}

@@ -1,0 +1,122 @@
+"""From the settings `config.data` to a data set, whatever its source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ml_collections
+import numpy as np
+from absl import logging
+
+from jax_scadn.data import folder, images, labelled, lace, one_class, records
+
+
+def categories(config: ml_collections.ConfigDict) -> tuple[str, ...]:
+    """Which categories a run goes through, each with a model of its own.
+
+    Args:
+      config: `config.data`.
+
+    Returns:
+      `category` if it is set; else those of `categories` that exist, in that order;
+      else all that are found. ('',) where the source has no categories.
+
+    Raises:
+      errors.UserError: no data at `path`, or no such category.
+    """
+    if config.source in ("plain", "lace"):
+        return ("",)
+    if config.source == "folder":
+        if config.category:
+            folder.locate(config.path, config.category)
+            return (config.category,)
+        found = folder.categories(config.path)
+    else:
+        name = labelled.name(config.source, config.path, config.dataset)
+        found = labelled.CLASSES[name]
+        if config.category:
+            return (one_class.resolve(config.category, found),)
+    return tuple(name for name in config.categories if name in found) or found
+
+
+def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
+    """Lists the images of one category; those of files are not read yet.
+
+    Args:
+      config: `config.data`, with `category` set where the source has several.
+      seed: decides which training images are held out.
+
+    Raises:
+      errors.UserError: missing data or a wrong setting; the message says which.
+    """
+    category, unpaired = config.category, ()
+    if config.source == "folder":
+        place = folder.locate(config.path, category)
+        category = place.absolute().name
+        train, test, unpaired = folder.items(place, config.size, config.channels)
+    elif config.source == "plain":
+        train, test = folder.plain_items(
+            config.path, config.test_path, config.size, config.channels
+        )
+    elif config.source == "lace":
+        # Its own seed stays as it is: runs with several seeds share one data set.
+        train, test = lace.items(config.size, config.channels)
+    else:
+        data = labelled.load(config.source, config.path, config.dataset)
+        category = one_class.resolve(category, data.classes)
+        train, test = one_class.items(data, category, config.size, config.channels)
+    test = _limit(test, config.test_normal_limit, config.test_anomalous_limit)
+    kept, held_out = _hold_out(len(train), config.held_out, seed)
+    cached = _fits([*train, *test], config)
+    return records.Dataset(
+        category=category,
+        train=records.Split([train[i] for i in kept], cached),
+        held_out=records.Split([train[i] for i in held_out], cached),
+        test=records.Split(test, cached),
+        unpaired_masks=unpaired,
+    )
+
+
+def memory(items: Sequence[records.Item], config: ml_collections.ConfigDict) -> float:
+    """MiB that all images and masks take, if the first image is typical."""
+    try:
+        image_bytes = items[0].read_image().nbytes
+    except images.UnreadableImage:  # `check` reports it
+        image_bytes = config.size**2 * config.channels
+    masks = sum(item.read_mask is not None for item in items)
+    return (len(items) * image_bytes + masks * config.size**2) / 2**20
+
+
+def _limit(items: list[records.Item], normal: int, anomalous: int):
+    """The first items of each defect, in their order; 0 = all."""
+    seen: dict[str, int] = {}
+    chosen = []
+    for item in items:
+        seen[item.defect] = seen.get(item.defect, 0) + 1
+        limit = normal if item.label == records.NORMAL else anomalous
+        if not limit or seen[item.defect] <= limit:
+            chosen.append(item)
+    return chosen
+
+
+def _hold_out(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits range(count): indices to train on, indices to hold out, each sorted."""
+    held = 0
+    if share > 0 and count > 1:
+        held = min(max(1, round(share * count)), count - 1)
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _fits(items: list[records.Item], config: ml_collections.ConfigDict) -> bool:
+    needed = memory(items, config)
+    fits = needed <= config.cache_mb
+    logging.log(
+        logging.INFO if fits else logging.WARNING,
+        "%d images take %.1f MiB; --config.data.cache_mb=%d: %s",
+        len(items),
+        needed,
+        config.cache_mb,
+        "kept in memory" if fits else "read again in each epoch",
+    )
+    return fits

@@ -1,0 +1,220 @@
+"""What a trained method is to its user: calibrated, it scores images."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from jax_scadn import checkpoints, configuration, errors, methods, sharding
+from jax_scadn.data import images as images_lib
+from jax_scadn.data import pipeline, records
+from jax_scadn.scoring import Scored
+
+CONFIG = "config.json"
+_CALIBRATION = "calibration.json"
+_PARAMS = "params"
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score(method, mesh, params, mu, images):
+    score = sharding.map_images(mesh, method.score, replicated=2)
+    return score(params, mu, images_lib.as_float(images))
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What normal images, and only normal images, say about the scores.
+
+    Attributes:
+      mu: mean error of each scale on the training images (SCADN Eq. 9).
+      threshold: an image that scores higher is called anomalous.
+      false_alarm_rate: share of normal images that the threshold aims at.
+      threshold_images: normal images that the threshold was taken from.
+      held_out: whether those were kept from training; if not, the threshold is too
+        low for new images.
+      low: map value where the colours of heat maps start.
+      high: map value where they end.
+    """
+
+    mu: tuple[float, ...]
+    threshold: float
+    false_alarm_rate: float
+    threshold_images: int
+    held_out: bool
+    low: float
+    high: float
+
+    @property
+    def finest_false_alarm_rate(self) -> float:
+        """The lowest rate that so many images can tell apart from 0."""
+        return 1 / (self.threshold_images + 1)
+
+
+class Detector:
+    """Scores images with trained weights.
+
+    Args:
+      config: resolved settings of the training.
+      params: the method's inference weights.
+      calibration: from normal images.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        params: Any,
+        calibration: Calibration,
+    ):
+        self.config = config
+        self.calibration = calibration
+        self._method = methods.create(config)
+        self._mesh, self.batch_size = sharding.scoring_mesh(
+            config.scoring.images_per_call
+        )
+        replicated = sharding.replicated(self._mesh)
+        self._params = jax.device_put(params, replicated)
+        mu = np.asarray(calibration.mu, np.float32)
+        self._mu = jax.device_put(mu, replicated)
+
+    def score(self, images: np.ndarray) -> Scored:
+        """Scores images of any size.
+
+        Args:
+          images: (B, H, W, C) or (B, H, W), uint8, uint16 or float in [0, 1]. They
+            are resized, cropped and turned grey or RGB as those in training were.
+
+        Returns:
+          `scoring.Scored` of NumPy arrays.
+        """
+        data = self.config.data
+        fitted = images_lib.stack(
+            [images_lib.from_array(image, data.size, data.channels) for image in images]
+        )
+        batches = [
+            self.score_batch(fitted[i : i + self.batch_size])
+            for i in range(0, len(fitted), self.batch_size)
+        ]
+        return Scored(*map(np.concatenate, zip(*batches, strict=True)))
+
+    def score_split(self, split: records.Split) -> Iterator[tuple[np.ndarray, Scored]]:
+        """Scores a split in order; yields indices and scores, batch by batch."""
+        for batch in pipeline.padded_batches(split, self.batch_size):
+            real = batch["_mask"]
+            scored = self.score_batch(batch["image"])
+            yield batch["index"][real], Scored(*(array[real] for array in scored))
+
+    def score_batch(self, images: np.ndarray) -> Scored:
+        """Scores at most a batch of images that have the training's size."""
+        count = len(images)
+        padding = np.zeros((self.batch_size - count, *images.shape[1:]), images.dtype)
+        padded = np.concatenate([images, padding])
+        padded = jax.device_put(padded, sharding.split(self._mesh))
+        scored = _score(self._method, self._mesh, self._params, self._mu, padded)
+        return Scored(*(array[:count] for array in jax.device_get(scored)))
+
+    def calibrated(self, train: records.Split, held_out: records.Split) -> Detector:
+        """The detector with mu, threshold and colours from normal images.
+
+        Args:
+          train: normal images that the weights were trained on; give mu.
+          held_out: normal images that they were not; give threshold and colours.
+            Where there are none, the training images do.
+        """
+        count = self.config.calibration.images or len(train)
+        train = train.subset(range(min(count, len(train))))
+        means = [scored.scale_means for _, scored in self.score_split(train)]
+        mu = np.mean(np.concatenate(means), axis=0, dtype=np.float64)
+        calibration = dataclasses.replace(self.calibration, mu=tuple(map(float, mu)))
+        detector = Detector(self.config, self._params, calibration)
+
+        normal = held_out if len(held_out) else train
+        scored = [scored for _, scored in detector.score_split(normal)]
+        maps = np.concatenate([batch.maps for batch in scored])
+        rate = self.config.calibration.false_alarm_rate
+        low, high = np.quantile(maps, (0.5, 0.999))
+        detector.calibration = dataclasses.replace(
+            calibration,
+            threshold=threshold(np.concatenate([b.scores for b in scored]), rate),
+            false_alarm_rate=rate,
+            threshold_images=len(normal),
+            held_out=len(held_out) > 0,
+            low=float(low),
+            high=float(max(high, low + 1e-6) * 2),
+        )
+        return detector
+
+    def save(self, workdir: pathlib.Path) -> None:
+        """Writes `config.json` and `detector/`; the calibration comes last."""
+        folder = workdir / "detector"
+        calibration = folder / _CALIBRATION
+        calibration.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration.write(self.config, workdir / CONFIG)
+        checkpoints.save_params(folder / _PARAMS, self._params)
+        text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
+        calibration.write_text(text + "\n")
+
+
+def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:
+    """The score that a new normal image exceeds with at most that probability.
+
+    Of n scores of normal images the ceil((n + 1) (1 - rate))-th smallest one has
+    that property (split conformal prediction). Where n is too small for the rate,
+    the largest score is taken, whose rate is 1 / (n + 1).
+    """
+    ordered = np.sort(scores)
+    rank = math.ceil((len(ordered) + 1) * (1 - false_alarm_rate))
+    return float(ordered[min(rank, len(ordered)) - 1])
+
+
+def uncalibrated(config: ml_collections.ConfigDict, params: Any) -> Detector:
+    """A detector that has seen no normal images yet."""
+    scales = len(config.masks.stripe_pairs)
+    blank = Calibration((0.0,) * scales, math.inf, 0.0, 0, False, 0.0, 1.0)
+    return Detector(config, params, blank)
+
+
+def is_saved(workdir: pathlib.Path) -> bool:
+    """Whether a work directory holds a whole detector."""
+    return (workdir / "detector" / _CALIBRATION).exists()
+
+
+def load(workdir: str | pathlib.Path) -> Detector:
+    """The detector that `jax_scadn.train` left in a work directory.
+
+    Raises:
+      errors.UserError: there is none, or it cannot be read.
+    """
+    workdir = pathlib.Path(workdir)
+    config = configuration.read(workdir / CONFIG)
+    folder = workdir / "detector"
+    try:
+        values = json.loads((folder / _CALIBRATION).read_text())
+        values["mu"] = tuple(values["mu"])
+        calibration = Calibration(**values)
+    except FileNotFoundError:
+        raise errors.UserError(
+            f"{workdir} holds no finished training; run jax_scadn.train again with "
+            f"--workdir={workdir} to go on with it"
+        ) from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise errors.UserError(
+            f"{folder / _CALIBRATION} cannot be read ({error}); train again"
+        ) from None
+    method = methods.create(config)
+    shapes = jax.eval_shape(method.init, 0)
+    mesh, _ = sharding.scoring_mesh(config.scoring.images_per_call)
+    like = checkpoints.abstract(
+        method.inference_params(shapes), sharding.replicated(mesh)
+    )
+    params = checkpoints.load_params(folder / _PARAMS, like)
+    return Detector(config, params, calibration)

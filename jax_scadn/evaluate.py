@@ -1,0 +1,24 @@
+"""Evaluates a trained detector: `python -m jax_scadn.evaluate --workdir=DIR`.
+
+Prints the table and writes it (JSON, CSV, Markdown) with a ROC plot and a contact
+sheet into `DIR/evaluation`. A work directory of many categories gets each of them
+and the table of all.
+"""
+
+import pathlib
+
+from absl import flags
+
+from jax_scadn import cli, experiment
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "What jax_scadn.train wrote.")
+_DATA = flags.DEFINE_string("data", "", "Folder of the data, if it has moved.")
+flags.mark_flag_as_required("workdir")
+
+
+def main(_) -> None:
+    experiment.evaluate(pathlib.Path(_WORKDIR.value), _DATA.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

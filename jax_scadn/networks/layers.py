@@ -1,0 +1,110 @@
+"""Layers that the networks share. Parameters are float32, `dtype` is the compute's."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+WEIGHT_INIT = nn.initializers.normal(0.02)
+
+
+def reflect_pad(x_bhwc: jax.Array, pad: int) -> jax.Array:
+    """Pads height and width by mirroring, without repeating the edge."""
+    return jnp.pad(x_bhwc, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+
+
+def instance_norm(x_bhwc: jax.Array, eps: float = 1e-5) -> jax.Array:
+    """Normalises each channel of each image over its pixels, in float32.
+
+    Biased variance, no affine parameters, no running statistics.
+    """
+    x = x_bhwc.astype(jnp.float32)
+    mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+    variance = jnp.mean(jnp.square(x - mean), axis=(1, 2), keepdims=True)
+    return ((x - mean) * jax.lax.rsqrt(variance + eps)).astype(x_bhwc.dtype)
+
+
+def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
+    """Repeats each pixel `factor` times in height and width."""
+    b, h, w, c = x_bhwc.shape
+    x = jnp.broadcast_to(
+        x_bhwc[:, :, None, :, None], (b, h, factor, w, factor, c)
+    )
+    return x.reshape(b, h * factor, w * factor, c)
+
+
+class Conv(nn.Module):
+    """Convolution with zero padding, weights from N(0, 0.02), bias 0."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    dilation: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_bhwc: jax.Array) -> jax.Array:
+        return nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            strides=self.stride,
+            padding=self.pad,
+            kernel_dilation=self.dilation,
+            kernel_init=WEIGHT_INIT,
+            dtype=self.dtype,
+            name="conv",
+        )(x_bhwc)
+
+
+class SpectralConv(nn.Module):
+    """Convolution without bias whose kernel is divided by its largest singular value.
+
+    The kernel W is seen as an (out, in * height * width) matrix. Its singular
+    vectors u and v are estimated by power iteration, v = W^T u / |W^T u| and
+    u = W v / |W v|, and sigma = u . W v; the gradient takes u and v as constants.
+    They live in the collection `spectral`: a forward pass that may write it does
+    `power_iterations`, any other one none.
+
+    Source: Miyato et al. 2018, in the form of PyTorch's `nn.utils.spectral_norm`.
+    """
+
+    features: int
+    kernel: int = 4
+    stride: int = 1
+    pad: int = 1
+    power_iterations: int = 1
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x_bhwc: jax.Array) -> jax.Array:
+        inputs = x_bhwc.shape[-1]
+        kernel = self.param(
+            "kernel", WEIGHT_INIT, (self.kernel, self.kernel, inputs, self.features)
+        )
+        matrix = kernel.transpose(3, 2, 0, 1).reshape(self.features, -1)
+        u = self.variable("spectral", "u", self._random_unit, "u", matrix.shape[0])
+        v = self.variable("spectral", "v", self._random_unit, "v", matrix.shape[1])
+        if self.is_mutable_collection("spectral") and not self.is_initializing():
+            fixed = jax.lax.stop_gradient(matrix)
+            for _ in range(self.power_iterations):
+                v.value = normalise(fixed.T @ u.value)
+                u.value = normalise(fixed @ v.value)
+        sigma = u.value @ (matrix @ v.value)
+        return jax.lax.conv_general_dilated(
+            x_bhwc.astype(self.dtype),
+            (kernel / sigma).astype(self.dtype),
+            (self.stride, self.stride),
+            ((self.pad, self.pad), (self.pad, self.pad)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    def _random_unit(self, stream: str, length: int) -> jax.Array:
+        key = jax.random.fold_in(self.make_rng("params"), ord(stream))
+        return normalise(jax.random.normal(key, (length,)))
+
+
+def normalise(vector: jax.Array, eps: float = 1e-12) -> jax.Array:
+    """The vector divided by its L2 norm, which is taken as at least eps."""
+    return vector / jnp.maximum(jnp.linalg.norm(vector), eps)

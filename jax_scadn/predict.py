@@ -1,0 +1,30 @@
+"""Scores new images: `python -m jax_scadn.predict --workdir=DIR --input=IMAGES`.
+
+IMAGES is a file, a folder or a pattern such as 'photos/*.png'. Each image gets a JSON
+line (also in `predictions.jsonl` and `.csv` of --output) and an overlay of its heat
+map, all on the one colour scale that was calibrated on normal images.
+"""
+
+import pathlib
+
+from absl import flags
+
+from jax_scadn import cli, detector, prediction
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "What jax_scadn.train wrote.")
+_INPUT = flags.DEFINE_string("input", None, "An image, a folder or a pattern.")
+_OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for what is written.")
+_OVERLAYS = flags.DEFINE_bool("overlays", True, "Write a picture for each image.")
+flags.mark_flags_as_required(["workdir", "input"])
+
+
+def main(_) -> int:
+    trained = detector.load(_WORKDIR.value)
+    paths = prediction.find(_INPUT.value)
+    output = pathlib.Path(_OUTPUT.value)
+    unreadable = prediction.predict(trained, paths, output, _OVERLAYS.value)
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,125 @@
+"""New images in, one line and one overlay each out."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import csv
+import glob
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from jax_scadn import errors, pictures
+from jax_scadn.data import folder as folder_lib
+from jax_scadn.data import images as images_lib
+from jax_scadn.detector import Detector
+
+FIELDS = ("path", "score", "threshold", "decision", "scale", "milliseconds")
+
+
+def find(pattern: str) -> list[pathlib.Path]:
+    """The images that a file name, a folder or a pattern stands for, sorted.
+
+    Raises:
+      errors.UserError: there are none.
+    """
+    path = pathlib.Path(pattern)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        images = folder_lib.find_images(path)
+    else:
+        found = sorted(map(pathlib.Path, glob.glob(pattern, recursive=True)))
+        images = [p for p in found if p.suffix.lower() in folder_lib.IMAGE_ENDINGS]
+    if not images:
+        endings = ", ".join(folder_lib.IMAGE_ENDINGS)
+        raise errors.UserError(f"--input={pattern}: no images there ({endings})")
+    return images
+
+
+def predict(
+    detector: Detector,
+    paths: Sequence[pathlib.Path],
+    output: pathlib.Path,
+    overlays: bool = True,
+) -> list[pathlib.Path]:
+    """Scores image files; prints a JSON line each and writes what `output` gets.
+
+    Args:
+      detector: calibrated.
+      paths: of the images.
+      output: gets `predictions.jsonl`, `predictions.csv` and `overlays/`.
+      overlays: whether to draw them.
+
+    Returns:
+      The files that could not be read; each was named on standard error.
+
+    Raises:
+      errors.UserError: `output` cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lines = (output / "predictions.jsonl").open("w")
+        rows = (output / "predictions.csv").open("w", newline="")
+    except OSError as error:
+        raise errors.UserError(f"--output={output} cannot be written: {error}") from None
+    unreadable = []
+    common = pathlib.Path(os.path.commonpath([p.absolute().parent for p in paths]))
+    with lines, rows:
+        table = csv.DictWriter(rows, FIELDS, lineterminator="\n")
+        table.writeheader()
+        for path, result in _scored(detector, paths, unreadable):
+            line, image, heat = result
+            print(json.dumps(line), flush=True)
+            lines.write(json.dumps(line) + "\n")
+            table.writerow(line)
+            if overlays:
+                name = path.absolute().relative_to(common)
+                name = name.with_name(name.name + ".png")
+                low, high = detector.calibration.low, detector.calibration.high
+                picture = pictures.overlay(image, heat, low, high)
+                pictures.save(output / "overlays" / name, picture)
+    return unreadable
+
+
+def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
+    data, threshold = detector.config.data, detector.calibration.threshold
+
+    def read(path):
+        try:
+            return path, images_lib.read(path, data.size, data.channels)
+        except images_lib.UnreadableImage as error:
+            print(f"error: {error}", file=sys.stderr)
+            unreadable.append(path)
+            return path, None
+
+    # The first call compiles; its time is not that of an image.
+    blank = np.zeros((1, data.size, data.size, data.channels), np.uint8)
+    detector.score_batch(blank)
+    with concurrent.futures.ThreadPoolExecutor(data.threads) as pool:
+        for start in range(0, len(paths), detector.batch_size):
+            chunk = paths[start : start + detector.batch_size]
+            read_ = [pair for pair in pool.map(read, chunk) if pair[1] is not None]
+            if not read_:
+                continue
+            images = images_lib.stack([image for _, image in read_])
+            begin = time.perf_counter()
+            scored = detector.score_batch(images)
+            milliseconds = (time.perf_counter() - begin) * 1000 / len(images)
+            for i, (path, _) in enumerate(read_):
+                score = float(scored.scores[i])
+                line = {
+                    "path": str(path),
+                    "score": score,
+                    "threshold": threshold,
+                    "decision": "anomalous" if score > threshold else "ok",
+                    "scale": int(scored.scales[i]),
+                    "milliseconds": round(milliseconds, 2),
+                }
+                image = images_lib.as_float(images[i])
+                yield path, (line, image, scored.maps[i])

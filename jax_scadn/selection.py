@@ -1,0 +1,54 @@
+"""Which weights to keep: those with the lowest error on normal training images."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from jax_scadn import sharding
+from jax_scadn.data import images as images_lib
+from jax_scadn.data import pipeline, records
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _error(method, mesh, params, images):
+    error = sharding.map_images(mesh, method.selection_error, replicated=1)
+    return error(params, images_lib.as_float(images))
+
+
+class Selection:
+    """Measures the weights every few epochs.
+
+    Args:
+      config: resolved settings.
+      method: whose `selection_error(params, images)` gives (B,) errors.
+      train: normal training images.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, method, train: records.Split):
+        epoch = len(train) // config.training.batch_size
+        self.wanted = config.selection.keep == "best"
+        self._every = config.selection.every_epochs * epoch if self.wanted else 0
+        self._method = method
+        self._images = train.subset(range(config.selection.images or len(train)))
+        self._mesh, self._batch_size = sharding.scoring_mesh(
+            config.scoring.images_per_call
+        )
+
+    def due(self, step: int) -> bool:
+        """Whether the weights are to be measured after that many updates."""
+        return self._every > 0 and step % self._every == 0
+
+    def error(self, params: Any) -> float:
+        """Mean error over the normal images."""
+        params = jax.device_put(params, sharding.replicated(self._mesh))
+        total = 0.0
+        for batch in pipeline.padded_batches(self._images, self._batch_size):
+            images = jax.device_put(batch["image"], sharding.split(self._mesh))
+            error = _error(self._method, self._mesh, params, images)
+            total += float(np.sum(np.asarray(error, np.float64)[batch["_mask"]]))
+        return total / len(self._images)

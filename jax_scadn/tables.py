@@ -1,0 +1,131 @@
+"""Results as text: JSON to compute with, CSV for spreadsheets, Markdown to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import numbers
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def markdown(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> str:
+    """An aligned table, numbers to the right.
+
+    Args:
+      rows: one mapping a row; what a row lacks is shown as '-', as are None and NaN.
+        Floats have 4 decimals, or 4 significant digits where they are below 0.1.
+      columns: keys to show, in order; None shows all, in the order of appearance.
+
+    Returns:
+      The lines, with a line break after each; a header alone if there are no rows.
+    """
+    columns = _columns(rows) if columns is None else list(columns)
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    header = [_cell(column) for column in columns]
+    widths = [max(3, *map(len, texts)) for texts in zip(header, *cells, strict=True)]
+    numeric = [
+        any(_is_number(row.get(column)) for row in rows)
+        and all(row.get(column) is None or _is_number(row[column]) for row in rows)
+        for column in columns
+    ]
+    rule = [
+        "-" * (width - 1) + ":" if right else "-" * width
+        for width, right in zip(widths, numeric, strict=True)
+    ]
+    lines = []
+    for texts in (header, rule, *cells):
+        aligned = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(texts, widths, numeric, strict=True)
+        ]
+        lines.append(f"| {' | '.join(aligned)} |\n")
+    return "".join(lines)
+
+
+def write(
+    results: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    directory: pathlib.Path,
+    stem: str,
+) -> None:
+    """Writes `<stem>.md`, `<stem>.csv` and, last, `<stem>.json` into `directory`.
+
+    A file is never seen half written, and the JSON says that all three are there.
+
+    Args:
+      results: nested dicts, lists, NumPy arrays and scalars; NaN and infinities
+        become null.
+      rows: the table of the CSV (full precision, empty where None or NaN) and of the
+        Markdown (`markdown`).
+      directory: is made if it does not exist.
+      stem: of the three file names.
+
+    Raises:
+      TypeError: a result is of a type that JSON has no word for.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _replace(directory / f"{stem}.md", markdown(rows))
+    _replace(directory / f"{stem}.csv", _csv(rows))
+    text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
+    _replace(directory / f"{stem}.json", text)
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (_is_number(value) and math.isnan(value))
+
+
+def _cell(value: Any) -> str:
+    if _is_missing(value):
+        return "-"
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+        return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.4g}"
+    return str(value).replace("|", r"\|").replace("\n", " ")
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: "" if _is_missing(v) else v for k, v in row.items()})
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """The same in the types of JSON, with None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    """Writes beside the file and renames, so that no reader sees half of it."""
+    part = path.with_name(f".{path.name}.part")
+    # File names that are not UTF-8 hold characters that cannot be written.
+    part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    os.replace(part, path)

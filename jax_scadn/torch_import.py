@@ -1,0 +1,1 @@
+"""PyTorch state dicts of the authors' SCADN -> Flax variables."""

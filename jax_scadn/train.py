@@ -1,0 +1,27 @@
+"""Trains a detector on normal images: `python -m jax_scadn.train --config=FILE`.
+
+Stopped in any way, the same command goes on where the last checkpoint ends. At the
+end the detector is calibrated on normal images and, if there are test images,
+evaluated.
+"""
+
+import pathlib
+
+from absl import flags
+
+from jax_scadn import cli, experiment
+
+cli.config_flag()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
+)
+
+
+def main(_) -> None:
+    config = cli.config()
+    workdir = _WORKDIR.value or experiment.default_workdir(config)
+    experiment.train(config, pathlib.Path(workdir))
+
+
+if __name__ == "__main__":
+    cli.run(main)

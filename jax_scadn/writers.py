@@ -1,0 +1,103 @@
+"""Where the numbers of a training run go: JSON lines, TensorBoard, progress bar."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+LOG = "log.jsonl"
+
+
+class Writer:
+    """Writes the losses of single steps.
+
+    What an interrupted run logged after its last checkpoint is forgotten, so that
+    no step stands in the log twice.
+
+    Args:
+      workdir: gets `log.jsonl` and `tensorboard/`.
+      first_step: finished updates at the start.
+      steps: that the run shall have.
+      batch_size: images per step.
+      every: steps between two lines of the log.
+    """
+
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        first_step: int,
+        steps: int,
+        batch_size: int,
+        every: int,
+    ):
+        self._every = every
+        self._steps = steps
+        self._batch_size = batch_size
+        self._log = _opened_after(workdir / LOG, first_step)
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=first_step + 1
+        )
+        # A log file gets a line a minute, a terminal a bar.
+        self._bar = tqdm.tqdm(
+            total=steps,
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 60,
+        )
+        self._since = (time.monotonic(), first_step)
+
+    def write(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        """Takes the losses of one step; every so often they are written."""
+        self._bar.update(step - self._bar.n)
+        if step % self._every and step != self._steps:
+            return
+        values = {name: float(value) for name, value in metrics.items()}
+        now, (then, before) = time.monotonic(), self._since
+        rate = (step - before) * self._batch_size / max(now - then, 1e-9)
+        self._since = (now, step)
+        line = {"step": step, **values, "images_per_second": round(rate, 3)}
+        self._log.write(json.dumps(line) + "\n")
+        self._log.flush()
+        for name, value in line.items():
+            self._board.add_scalar(name, value, step)
+        shown = {
+            name.removesuffix("_loss"): f"{value:.4f}"
+            for name, value in values.items()
+            if name in ("reconstruction_loss", "discriminator_loss")
+        }
+        self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)
+
+    def scalar(self, step: int, name: str, value: float) -> None:
+        """One number that is not of every step."""
+        self._log.write(json.dumps({"step": step, name: value}) + "\n")
+        self._log.flush()
+        self._board.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image_hwc: np.ndarray) -> None:
+        """A picture in [0, 1] for TensorBoard."""
+        self._board.add_image(name, image_hwc, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._bar.close()
+        self._log.close()
+        self._board.close()
+
+
+def _opened_after(path: pathlib.Path, last_step: int):
+    """The log, open to append, without the lines beyond a step."""
+    if path.exists():
+        kept = [
+            line
+            for line in path.read_text().splitlines(keepends=True)
+            if line.endswith("\n") and json.loads(line)["step"] <= last_step
+        ]
+        path.write_text("".join(kept))
+    return path.open("a")

@@ -1,0 +1,208 @@
+"""Pictures: what must be true of their pixels."""
+
+import pathlib
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from jax_scadn import pictures
+
+FIRST = np.array([0, 0, 3])  # of inferno
+LAST = np.array([252, 255, 164])
+
+
+def row(size=32, channels=3, mask=True, **changes):
+    image = np.linspace(0, 1, size * size * channels).reshape(size, size, channels)
+    fields = {
+        "image": image,
+        "reconstruction": image[::-1],
+        "heat": image[..., 0],
+        "mask": image[..., 0] > 0.9 if mask else None,
+        "label": "hole/000.png",
+        "score": 0.0123,
+        "anomalous": True,
+    }
+    return pictures.Row(**fields | changes)
+
+
+def sheet(tmp_path, *args, **kwargs):
+    path = tmp_path / "sheet.png"
+    pictures.contact_sheet(*args, path=path, **kwargs)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def contains(picture, part):
+    """Whether `part` stands somewhere in `picture`, pixel by pixel."""
+    starts = np.argwhere((picture == part[0, 0]).all(-1))
+    height, width = part.shape[:2]
+    return any(
+        np.array_equal(picture[y : y + height, x : x + width], part) for y, x in starts
+    )
+
+
+def test_heat_map_spans_the_scale_and_clips():
+    heat = pictures.heat_map(np.array([[-1.0, 0.5, 0.75, 1.0, 9.0]]), 0.5, 1.0)
+    assert heat.dtype == np.uint8
+    np.testing.assert_array_equal(heat[0, :2], [FIRST, FIRST])
+    np.testing.assert_array_equal(heat[0, 3:], [LAST, LAST])
+    middle = np.array(matplotlib.colormaps["inferno"](0.5)[:3]) * 255
+    np.testing.assert_allclose(heat[0, 2], middle, atol=1)
+
+
+def test_heat_rises_in_brightness():
+    heat = pictures.heat_map(np.linspace(0, 1, 50)[None], 0, 1)[0]
+    luminance = heat @ [0.2126, 0.7152, 0.0722]
+    assert np.all(np.diff(luminance) > 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_overlay_without_heat_is_the_image(channels):
+    image = np.random.default_rng(0).random((6, 5, channels))
+    expected = np.broadcast_to(np.rint(image * 255), (6, 5, 3))
+    shown = pictures.overlay(image, np.zeros((6, 5)), 0, 1)
+    np.testing.assert_array_equal(shown, expected)
+    eight_bits = np.rint(image * 255).astype(np.uint8)
+    shown = pictures.overlay(eight_bits, np.full((6, 5), -3.0), 0, 1)
+    np.testing.assert_array_equal(shown, expected)
+
+
+def test_overlay_shows_heat_and_still_the_image():
+    image = np.zeros((1, 2, 1))
+    image[0, 1] = 1
+    shown = pictures.overlay(image, np.ones((1, 2)), 0, 1).astype(int)
+    heat = pictures.heat_map(np.ones((1, 2)), 0, 1)
+    assert np.abs(shown - heat).max() < 50
+    assert np.all(shown[0, 1] > shown[0, 0])
+
+
+def test_images_of_all_kinds_become_rgb():
+    grey = np.array([[0.0, 0.5, 1.5]])
+    expected = np.repeat([[[0], [128], [255]]], 3, axis=-1)
+    np.testing.assert_array_equal(pictures.rgb(grey), expected)
+    np.testing.assert_array_equal(pictures.rgb(grey[..., None]), expected)
+    np.testing.assert_array_equal(pictures.rgb(expected.astype(np.uint8)), expected)
+    mask = np.array([[False, True]])
+    np.testing.assert_array_equal(pictures.rgb(mask)[0, :, 0], [0, 255])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 2)), r"\(4, 4, 2\)"),
+        (np.zeros((2, 4, 4, 3)), r"\(2, 4, 4, 3\)"),
+        (np.zeros((4, 4), np.uint16), "uint16"),
+    ],
+)
+def test_what_is_no_image_is_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        pictures.rgb(image)
+
+
+def test_a_scale_or_map_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="from 1 to 1 is empty"):
+        pictures.heat_map(np.zeros((2, 2)), 1, 1)
+    with pytest.raises(ValueError, match=r"\(2, 2\) != map \(2, 3\)"):
+        pictures.overlay(np.zeros((2, 2, 1)), np.zeros((2, 3)), 0, 1)
+
+
+def test_save_replaces_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "new" / "heat.png"
+    pictures.save(path, np.zeros((3, 4, 3), np.uint8))
+    image = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+    pictures.save(path, image)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_save_keeps_the_old_picture(tmp_path, monkeypatch):
+    path = tmp_path / "heat.png"
+    pictures.save(path, np.zeros((3, 4), bool))
+    old = path.read_bytes()
+
+    def fail_half_way(self, file):
+        pathlib.Path(file).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail_half_way)
+    with pytest.raises(OSError, match="disk full"):
+        pictures.save(path, np.ones((3, 4), bool))
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sheet_grows_with_rows_and_columns(tmp_path):
+    one = sheet(tmp_path, [row()], 0, 1)
+    three = sheet(tmp_path, [row()] * 3, 0, 1)
+    assert three.shape[0] - one.shape[0] >= 2 * 128
+    assert three.shape[1] == one.shape[1]
+    fewer = sheet(tmp_path, [row()], 0, 1, columns=("input", "overlay"))
+    assert one.shape[1] - fewer.shape[1] >= 3 * 128
+    unmasked = sheet(tmp_path, [row(mask=False)], 0, 1)
+    assert one.shape[1] - unmasked.shape[1] >= 128
+    some = sheet(tmp_path, [row(), row(mask=False, reconstruction=None)], 0, 1)
+    assert some.shape[1] == one.shape[1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sheet_shows_small_images_without_smoothing(tmp_path, channels):
+    one = row(size=48, channels=channels)
+    picture = sheet(tmp_path, [row(mask=False), one], 0, 1)
+    for part in (
+        pictures.rgb(one.image),
+        pictures.rgb(one.reconstruction),
+        pictures.heat_map(one.heat, 0, 1),
+        pictures.overlay(one.image, one.heat, 0, 1),
+        pictures.rgb(one.mask),
+    ):
+        assert contains(picture, np.kron(part, np.ones((3, 3, 1), np.uint8)))
+
+
+def test_sheet_reduces_large_images(tmp_path):
+    picture = sheet(tmp_path, [row(size=600)], 0, 1, columns=["mask"])
+    assert 256 < picture.shape[0] < 400
+    assert 256 < picture.shape[1] < 500
+
+
+def test_sheet_takes_strange_labels(tmp_path):
+    label = b"$a_1$ br\xfcck ".decode("utf-8", "surrogateescape") * 9
+    plain, strange = (sheet(tmp_path, [row(label=text)], 0, 1) for text in ("", label))
+    assert plain.shape == strange.shape
+    written = np.argwhere((plain != strange).any((0, 2)))
+    assert 16 <= written.min() < written.max() < 212  # beside the first cell
+
+
+def test_sheet_colours_the_decision(tmp_path):
+    def count(anomalous, color):
+        picture = sheet(tmp_path, [row(anomalous=anomalous)], 0, 1)[:, :200]
+        wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        return np.count_nonzero((picture == wanted).all(-1))
+
+    assert count(True, pictures.VERMILION) > 20 > count(False, pictures.VERMILION)
+    assert count(False, pictures.GREEN) > 5 > count(None, pictures.GREEN)
+
+
+def test_sheet_refuses_nothing_and_unknown_columns(tmp_path):
+    with pytest.raises(ValueError, match="at least one row"):
+        sheet(tmp_path, [], 0, 1)
+    with pytest.raises(ValueError, match=r"\['heatmap'\]"):
+        sheet(tmp_path, [row()], 0, 1, columns=["heatmap"])
+
+
+def test_roc_plot_names_every_curve_and_emphasises_the_first(tmp_path):
+    path = tmp_path / "roc.svg"
+    labels = np.array([0, 1, 0, 1])
+    curves = {
+        "SCADN": (labels, np.array([0.1, 0.9, 0.2, 0.8])),
+        "mean image": (labels, np.array([0.1, 0.9, 0.9, 0.05])),
+        "one class": (labels[::2], np.array([0.1, 0.2])),
+    }
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        pictures.roc_plot(curves, path)
+    text = path.read_text()
+    for name in ("SCADN  1.000", "mean image  0.375", "one class  -"):
+        assert name in text
+    assert text.count(f"stroke: {pictures.VERMILION}; stroke-width: 2.8") == 2
+    assert text.count(f"stroke: {pictures.OTHERS[1]}; stroke-width: 1.3") == 2
+    assert list(tmp_path.iterdir()) == [path]
