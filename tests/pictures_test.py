@@ -10,7 +10,7 @@ from PIL import Image
 from jax_scadn import pictures
 
 FIRST = np.array([0, 0, 3])  # of inferno
-LAST = np.array([252, 255, 164])
+LAST = np.array([252, 254, 164])
 
 
 def row(size=32, channels=3, mask=True, **changes):

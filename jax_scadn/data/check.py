@@ -256,10 +256,10 @@ def _summary(
         yield f"sizes of the files: {found}"
     items = [item for split in _splits(dataset).values() for item in split.items]
     if items:
+        use = "kept in memory" if dataset.train.cached else "read again in each epoch"
         yield (
             f"read as {config.size}x{config.size}x{config.channels}: "
-            f"{sources.memory(items, config):.1f} MiB, "
-            f"{'kept in memory' if dataset.train.cached else 'read again in each epoch'}"
+            f"{sources.memory(items, config):.1f} MiB, {use}"
         )
 
 
