@@ -17,7 +17,7 @@ from jax_scadn import (
     tables,
     training,
 )
-from jax_scadn.data import check, sources
+from jax_scadn.data import check, records, sources
 
 # Settings that may change when a run goes on: they change no result that it has.
 _FREE = ("training.steps", "training.epochs", "training.log_every",
@@ -74,18 +74,42 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
         print(f"{workdir} is finished; delete it to train again")
         print((results.with_suffix(".md")).read_text())
         return
-    dataset = check.enforce(sources.load(config.data, config.seed), config.data.on_bad)
+    dataset = _dataset(config)
     if detector.is_saved(workdir):
         trained = detector.load(workdir)
     else:
         method = methods.create(config)
         params = training.fit(config, method, dataset.train, workdir)
-        print("calibrating on normal images")
-        trained = detector.uncalibrated(config, params)
-        trained = trained.calibrated(dataset.train, dataset.held_out)
-        trained.save(workdir)
+        trained = _calibrated(config, params, dataset, workdir)
     if len(dataset.test) and config.evaluation.after_training:
         _report(trained, dataset, workdir)
+    _print_next(workdir)
+
+
+def import_detector(
+    config: ml_collections.ConfigDict, params: Any, workdir: pathlib.Path
+) -> None:
+    """Calibrates weights that were trained elsewhere, and saves the detector."""
+    if detector.is_saved(workdir):
+        raise errors.UserError(f"{workdir} holds a detector; give another --workdir")
+    workdir.mkdir(parents=True, exist_ok=True)
+    _calibrated(config, params, _dataset(config), workdir)
+    _print_next(workdir)
+
+
+def _dataset(config: ml_collections.ConfigDict) -> records.Dataset:
+    return check.enforce(sources.load(config.data, config.seed), config.data.on_bad)
+
+
+def _calibrated(config, params, dataset, workdir: pathlib.Path) -> detector.Detector:
+    print("calibrating on normal images")
+    trained = detector.uncalibrated(config, params)
+    trained = trained.calibrated(dataset.train, dataset.held_out)
+    trained.save(workdir)
+    return trained
+
+
+def _print_next(workdir: pathlib.Path) -> None:
     print(f"next: python -m jax_scadn.evaluate --workdir={workdir}")
     print(
         f"      python -m jax_scadn.predict --workdir={workdir} "
@@ -95,10 +119,9 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
 
 def _evaluate_one(workdir: pathlib.Path, data_path: str) -> None:
     trained = detector.load(workdir)
-    data = trained.config.data.copy_and_resolve_references()
     if data_path:
-        data.path = data_path
-    dataset = check.enforce(sources.load(data, trained.config.seed), data.on_bad)
+        trained.config.data.path = data_path
+    dataset = _dataset(trained.config)
     if not len(dataset.test):
         raise errors.UserError(
             f"the data of {workdir} has no test images; use jax_scadn.predict"

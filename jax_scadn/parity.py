@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import config_flags
 
-from jax_scadn import cli, configuration, errors, scoring, torch_layout
+from jax_scadn import cli, configuration, errors, scoring, torch_import
 from jax_scadn.methods import scadn
 
 _SCORING_BATCH = 4  # images; bounds the memory
@@ -92,13 +92,13 @@ def golden_weights(method: scadn.Scadn, seed: int):
     and the CRC-32 of the array's full name.
     """
     shapes = jax.eval_shape(method.init, seed)
-    generator_shapes = torch_layout.flatten(shapes.generator)
-    discriminator_shapes = torch_layout.flatten(
+    generator_shapes = torch_import.flatten(shapes.generator)
+    discriminator_shapes = torch_import.flatten(
         {"params": shapes.discriminator, "spectral": shapes.spectral}
     )
     generator = {
         name: _drawn(f"generator.{name}", seed, generator_shapes[flax_name].shape)
-        for name, flax_name in torch_layout.generator_names(
+        for name, flax_name in torch_import.generator_names(
             len(method.dilations)
         ).items()
     }
@@ -106,17 +106,17 @@ def golden_weights(method: scadn.Scadn, seed: int):
         name: _drawn(
             f"discriminator.{name}", seed, discriminator_shapes[flax_name].shape
         )
-        for name, flax_name in torch_layout.discriminator_names().items()
+        for name, flax_name in torch_import.discriminator_names().items()
     }
     return (
-        torch_layout.generator_params(generator),
-        torch_layout.discriminator_variables(discriminator),
+        torch_import.generator_params(generator),
+        torch_import.discriminator_variables(discriminator),
     )
 
 
 def _drawn(full_name: str, seed: int, flax_shape: tuple[int, ...]) -> np.ndarray:
     rng = np.random.default_rng([seed, zlib.crc32(full_name.encode())])
-    value = rng.standard_normal(torch_layout.torch_shape(flax_shape))
+    value = rng.standard_normal(torch_import.torch_shape(flax_shape))
     if full_name.endswith(("_u", "_v")):
         value = value.astype(np.float32)
         return (value / np.linalg.norm(value)).astype(np.float32)
@@ -258,15 +258,15 @@ def _gradient_rows(method: scadn.Scadn, state, hyper, inputs, golden) -> list[Ro
         return jax.tree.map(jnp.linalg.norm, (grads.generator, grads.discriminator))
 
     generator, discriminator = jax.jit(norms)(state, hyper, *inputs)
-    generator = torch_layout.flatten(generator)
-    discriminator = torch_layout.flatten({"params": discriminator})
+    generator = torch_import.flatten(generator)
+    discriminator = torch_import.flatten({"params": discriminator})
     blocks = len(method.dilations)
     ours = {
         f"generator.{name}": generator[flax_name]
-        for name, flax_name in torch_layout.generator_names(blocks).items()
+        for name, flax_name in torch_import.generator_names(blocks).items()
     } | {
         f"discriminator.{name}": discriminator[flax_name]
-        for name, flax_name in torch_layout.discriminator_names().items()
+        for name, flax_name in torch_import.discriminator_names().items()
         if flax_name.startswith("params/")
     }
     rows = []

@@ -24,8 +24,7 @@ COLORMAP = "inferno"  # even to the eye, and rises in brightness: reads in grey 
 COLUMNS = ("input", "reconstruction", "heat map", "overlay", "mask")
 
 # Of a contact sheet, in pixels.
-DPI = 100
-SMALLEST_CELL, LARGEST_CELL = 128, 256
+DPI, SMALLEST_CELL, LARGEST_CELL = 100, 128, 256
 GAP, MARGIN, LABEL_WIDTH, HEADER, FOOTER = 8, 16, 212, 34, 78
 LABEL_LETTERS = 26
 PAGE = "#ededed"  # white images end where the page begins
@@ -82,8 +81,8 @@ def overlay(
         raise ValueError(f"image {image.shape[:2]} != map {map_hw.shape}")
     # Full at half the scale: the dark half of the colours would hide in the image.
     opacity = 0.85 * np.minimum(2 * _share(map_hw, low, high), 1)[..., None]
-    heat = heat_map(map_hw, low, high)
-    return np.rint(image * (1 - opacity) + heat * opacity).astype(np.uint8)
+    blend = image * (1 - opacity) + heat_map(map_hw, low, high) * opacity
+    return np.rint(blend).astype(np.uint8)
 
 
 def rgb(image: np.ndarray) -> np.ndarray:
@@ -119,11 +118,11 @@ def contact_sheet(
 ) -> None:
     """Writes a picture with one row an image, titles above and the scale below.
 
-    Cells are 128 to 256 pixels wide; small images are enlarged without smoothing.
-    A row says its label, score and decision; 'none' stands for an empty cell.
+    Cells are 128 to 256 pixels; small images are enlarged without smoothing; 'none'
+    stands for what a row does not have.
 
     Args:
-      rows: at least one; few hundred at most fit into a picture.
+      rows: at least one; some hundred at most fit into a picture.
       low, high: heat that gets the first and the last colour.
       path: with an ending that matplotlib knows, such as .png.
       columns: which of `COLUMNS` to draw; those that no row can fill are left out.
@@ -133,8 +132,8 @@ def contact_sheet(
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
-    if unknown := set(columns) - set(COLUMNS):
-        raise ValueError(f"columns {sorted(unknown)} are not among {COLUMNS}")
+    if not set(columns) <= set(COLUMNS):
+        raise ValueError(f"columns {tuple(columns)} are not all among {COLUMNS}")
     grid = [_cells(row, low, high) for row in rows]
     columns = [name for name in columns if any(name in cells for cells in grid)]
     shapes = np.array([cell.shape[:2] for cells in grid for cell in cells.values()])
@@ -191,8 +190,9 @@ def roc_plot(
     axes.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, linestyle=":")
     for index, (name, (labels, scores)) in enumerate(curves.items()):
         sweep = metrics.Sweep.of(labels, scores)
-        area = f"{sweep.auroc():.3f}" if sweep.has_both else "-"
-        points = sweep.roc() if sweep.has_both else ([], [])
+        points, area = ([], []), "-"
+        if sweep.has_both:
+            points, area = sweep.roc(), f"{sweep.auroc():.3f}"
         style = {"color": OTHERS[index % len(OTHERS)], "linewidth": 1.3}
         if index == 0:
             style = {"color": VERMILION, "linewidth": 2.8, "zorder": 3}
@@ -240,9 +240,8 @@ def _short(label: str) -> str:
 
 @contextlib.contextmanager
 def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file beside `path` that takes its place once it is complete."""
+    """A file beside `path`, of the same format, that replaces it once complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays last: it tells the format.
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         yield part

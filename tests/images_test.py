@@ -22,11 +22,12 @@ def _write(path, array, mode=None):
 
 
 def test_eight_bit_equals_pillow_resize_and_torchvision_crop(tmp_path, rng):
-    array = rng.integers(0, 256, (50, 91, 3), np.uint8)
+    array = rng.integers(0, 256, (50, 93, 3), np.uint8)
     path = _write(tmp_path / "a.png", array)
-    # torchvision: the longer side is int(32 * 91 / 50) = 58, the crop starts at 13.
-    resized = Image.fromarray(array).resize((58, 32), Image.Resampling.BILINEAR)
-    expected = np.asarray(resized)[:, 13:45]
+    # torchvision: the longer side is int(32 * 93 / 50) = 59 and the crop starts at
+    # round(27 / 2) = 14.
+    resized = Image.fromarray(array).resize((59, 32), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized)[:, 14:46]
     result = images.read(path, 32, 3)
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result, expected)
@@ -41,11 +42,11 @@ def test_upsampling_is_bilinear_with_half_pixel_centres(tmp_path):
 
 @pytest.mark.parametrize(
     ("mode", "grey"),
-    [("L", 96), ("LA", 96), ("RGB", 96), ("RGBA", 96), ("P", 96), ("1", 255)],
+    [("L", 102), ("LA", 102), ("RGB", 102), ("RGBA", 102), ("P", 102), ("1", 255)],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_modes(tmp_path, mode, grey, channels):
-    image = Image.new("RGB", (8, 8), (96, 96, 96))
+    image = Image.new("RGB", (8, 8), (102, 102, 102))
     if mode == "1":
         image = Image.new("1", (8, 8), 1)
     image = image.convert(mode)
@@ -115,9 +116,10 @@ def test_exif_orientation(tmp_path):
 def test_mask_is_binary_nearest_in_the_images_geometry(tmp_path, white):
     mask = np.zeros((8, 12), np.uint8)
     mask[2:4, 2:6] = white
+    mask[7, 9] = white  # one pixel, where nearest looks
     path = _write(tmp_path / "a.png", mask)
     expected = np.zeros((4, 4), bool)  # (4, 6) before one column each side is cut
-    expected[1, 0:2] = True
+    expected[1, 0:2] = expected[3, 3] = True
     result = images.read_mask(path, 4)
     assert result.dtype == bool
     np.testing.assert_array_equal(result, expected)
@@ -178,6 +180,8 @@ def test_from_array_types_agree(rng):
         np.testing.assert_allclose(images.as_float(result), eight, atol=1e-4)
     alpha = np.concatenate([array, array[..., :1]], axis=2)
     np.testing.assert_array_equal(images.from_array(alpha, 8, 3), array)
+    deep = images.from_array(alpha.astype(np.uint16) * 257, 8, 3)
+    np.testing.assert_array_equal(deep, array.astype(np.uint16) * 257)
 
 
 @pytest.mark.parametrize(

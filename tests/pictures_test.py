@@ -166,7 +166,8 @@ def test_sheet_reduces_large_images(tmp_path):
 
 
 def test_sheet_takes_strange_labels(tmp_path):
-    label = b"$a_1$ br\xfcck ".decode("utf-8", "surrogateescape") * 9
+    # Too long, not UTF-8, and no formula, although it has dollars and a backslash.
+    label = "long/" * 9 + b"br\xfcck/$\\frac$.png".decode("utf-8", "surrogateescape")
     plain, strange = (sheet(tmp_path, [row(label=text)], 0, 1) for text in ("", label))
     assert plain.shape == strange.shape
     written = np.argwhere((plain != strange).any((0, 2)))
@@ -186,7 +187,7 @@ def test_sheet_colours_the_decision(tmp_path):
 def test_sheet_refuses_nothing_and_unknown_columns(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
         sheet(tmp_path, [], 0, 1)
-    with pytest.raises(ValueError, match=r"\['heatmap'\]"):
+    with pytest.raises(ValueError, match="'heatmap',"):
         sheet(tmp_path, [row()], 0, 1, columns=["heatmap"])
 
 

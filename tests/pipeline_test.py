@@ -29,7 +29,7 @@ def _iterator(split, batch_size=4, seed=0, flip=True, threads=2):
 def test_epochs_are_shuffled_anew_and_drop_the_rest():
     iterator = _iterator(_split(11))
     epochs = [[next(iterator), next(iterator)] for _ in range(3)]
-    orders = [sum(map(_numbers, epoch), []) for epoch in epochs]
+    orders = [[*_numbers(first), *_numbers(last)] for first, last in epochs]
     assert all(len(set(order)) == 8 for order in orders)
     assert len({tuple(order) for order in orders}) == 3
     assert next(iterator)["image"].shape == (4, 2, 2, 1)

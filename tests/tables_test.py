@@ -57,7 +57,7 @@ def test_write_gives_three_files(tmp_path):
         "missing": float("nan"),
         "infinite": np.inf,
         "curve": np.array([0.0, np.nan]),
-        "nested": {"pair": (np.int64(1), None), 3: pathlib.Path("a/b")},
+        "nested": {"pair": (np.int64(1), None), np.int64(3): pathlib.Path("a/b")},
     }
     rows = [
         {"category": "a, b", "auroc": 1 / 3},

@@ -110,17 +110,18 @@ def items(
     truth = category / "ground_truth"
     masks = {_key(path, truth): path for path in reversed(find_images(truth))}
     tested = find_images(category / "test")
+    keys = [_key(path, category / "test") for path in tested]
     test_items = []
-    for path in tested:
-        folder, stem = key = _key(path, category / "test")
-        mask = masks.get((folder, stem + MASK_SUFFIX), masks.get(key))
-        defect = pathlib.PurePath(folder).parts[0] if folder != "." else records.GOOD
+    for path, (folder, stem) in zip(tested, keys, strict=True):
+        if folder == ".":  # in no defect's folder, so nobody knows what it is
+            continue
+        mask = masks.get((folder, stem + MASK_SUFFIX), masks.get((folder, stem)))
+        defect = pathlib.PurePath(folder).parts[0]
         test_items.append(_item(path, defect, size, channels, mask))
-    keys = {_key(path, category / "test") for path in tested}
     unpaired = sorted(
         str(path)
         for (folder, stem), path in masks.items()
-        if not {(folder, stem), (folder, stem.removesuffix(MASK_SUFFIX))} & keys
+        if not {(folder, stem), (folder, stem.removesuffix(MASK_SUFFIX))} & set(keys)
     )
     train_items = [_item(path, records.GOOD, size, channels) for path in train]
     return train_items, test_items, tuple(unpaired)

@@ -44,7 +44,7 @@ _CIFAR_HOW = (
     "(from https://www.cs.toronto.edu/~kriz/cifar.html), or the folder that holds it"
 )
 _CIFAR_SHAPE = (3, 32, 32)
-_DIGITS_TRAIN = 1200  # of 1797, in scikit-learn's order: other writers wrote the rest
+_DIGITS_TRAIN = 1200  # the first of 1797, in scikit-learn's order; the rest is the test
 
 
 @dataclasses.dataclass(frozen=True)

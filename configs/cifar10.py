@@ -1,0 +1,20 @@
+"""CIFAR-10, one class normal and the others anomalous (Table 5), with flips.
+
+    python -m jax_scadn.train --config=configs/cifar10.py:ship
+    python -m jax_scadn.train --config=configs/cifar10.py \
+        --config.data.source=cifar10 --config.data.path=FOLDER_OF_THE_BATCHES
+
+Hardware: one NVIDIA GPU. Time and result: not yet run.
+"""
+
+from configs import mnist
+
+
+def get_config(category: str = ""):
+    """Settings for one normal class, or for each of them."""
+    config = mnist.get_config(category)
+    config.name = "cifar10"
+    config.data.dataset = "cifar10"
+    config.data.channels = 3
+    config.data.flip = True
+    return config

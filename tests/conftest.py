@@ -1,0 +1,65 @@
+"""What the tests share: tiny settings, and the data beside the checkout."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from jax_scadn import configuration
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def shared():
+    """The folder of data and golden tensors; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder ../shared beside the checkout")
+    return SHARED
+
+
+def tiny(**changes):
+    """Resolved settings of a net that trains in a second; `a__b=c` sets a.b."""
+    config = configuration.default()
+    config.name = "tiny"
+    config.data.source = "lace"
+    config.data.size = 32
+    config.data.channels = 1
+    config.data.threads = 1
+    config.model.width = 4
+    config.model.blocks = 1
+    config.model.discriminator_width = 4
+    config.training.batch_size = 4
+    config.training.steps = 4
+    config.training.log_every = 1
+    config.training.picture_every = 0
+    config.training.checkpoint_every = 2
+    config.scoring.images_per_call = 8
+    for field, value in changes.items():
+        *sections, name = field.split("__")
+        section = config
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    return configuration.resolve(config)
+
+
+@pytest.fixture
+def config():
+    return tiny()
+
+
+@pytest.fixture
+def images():
+    """Eight deterministic grey images with structure, (8, 32, 32, 1) in [0, 1]."""
+    y, x = np.mgrid[:32, :32] / 32
+    waves = [np.sin(2 * np.pi * (k * x + (8 - k) * y)) for k in range(8)]
+    return (np.stack(waves)[..., None].astype(np.float32) + 1) / 2
+
+
+def assert_trees_equal(first, second):
+    """Bit for bit, leaf by leaf."""
+    jax.tree.map(np.testing.assert_array_equal, first, second)

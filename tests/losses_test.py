@@ -1,0 +1,70 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_scadn import losses
+
+LOGITS = jnp.array([-2.0, 0.0, 0.5, 3.0])
+D = 1 / (1 + np.exp(-np.array([-2.0, 0.0, 0.5, 3.0])))
+
+
+@pytest.mark.parametrize(
+    ("gan", "real", "fake", "generator"),
+    [
+        ("nsgan", -np.log(D), -np.log(1 - D), -np.log(D)),
+        ("minimax", -np.log(D), -np.log(1 - D), np.log(1 - D)),
+        ("lsgan", (D - 1) ** 2, D**2, (D - 1) ** 2),
+        ("hinge", [3, 1, 0.5, 0], [0, 1, 1.5, 4], [2, 0, -0.5, -3]),
+    ],
+)
+def test_gan_losses_by_hand(gan, real, fake, generator):
+    close = {"rtol": 1e-5}
+    np.testing.assert_allclose(losses.discriminator_real(gan, LOGITS), real, **close)
+    np.testing.assert_allclose(losses.discriminator_fake(gan, LOGITS), fake, **close)
+    np.testing.assert_allclose(losses.generator_fake(gan, LOGITS), generator, **close)
+
+
+@pytest.mark.parametrize("gan", losses.GAN_LOSSES)
+@pytest.mark.parametrize("logit", [-200.0, 200.0])
+def test_saturated_logits_stay_finite(gan, logit):
+    for loss in (
+        losses.discriminator_real,
+        losses.discriminator_fake,
+        losses.generator_fake,
+    ):
+        value, slope = jax.value_and_grad(lambda x, f=loss: f(gan, x))(logit)
+        assert np.isfinite(value)
+        assert np.isfinite(slope)
+
+
+def test_reference_reconstruction_is_the_public_codes_formula():
+    rng = np.random.default_rng(0)
+    x, r = rng.random((2, 4, 4, 3)), rng.random((2, 4, 4, 3))
+    m = (rng.random((2, 4, 4, 1)) < 0.3).astype(float)
+    whole = np.broadcast_to(m, x.shape)
+    expected = (
+        np.mean(((r - x) * (1 - whole)) ** 2) + 4 * np.mean(((r - x) * whole) ** 2)
+    ) / np.mean(m)
+    loss = jnp.mean(losses.reconstruction("reference", r, x, m, 3.0))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_paper_reconstruction_is_equation_2():
+    x, r = jnp.zeros((1, 1, 2, 1)), jnp.full((1, 1, 2, 1), 0.5)
+    m = jnp.array([1.0, 0.0]).reshape(1, 1, 2, 1)
+    loss = losses.reconstruction("paper", r, x, m, 3.0)
+    np.testing.assert_allclose(loss.ravel(), [1.0, 0.25])
+
+
+def test_reconstruction_names_both_shapes():
+    with pytest.raises(ValueError, match=r"\(1, 2, 2, 1\) != \(1, 3, 3, 1\)"):
+        losses.reconstruction(
+            "paper", jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 3, 3, 1)), 1.0, 3.0
+        )
+
+
+def test_feature_matching_by_hand():
+    real = [jnp.array([1.0, 3.0]), jnp.array([0.0])]
+    fake = [jnp.array([2.0, 1.0]), jnp.array([4.0])]
+    assert losses.feature_matching(real, fake) == 1.5 + 4

@@ -1,0 +1,183 @@
+import conftest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jax_scadn import masks
+from jax_scadn.methods import scadn
+
+
+def method_and_state(**changes):
+    config = conftest.tiny(**changes)
+    method = scadn.Scadn.from_config(config)
+    return method, jax.jit(method.init)(0), method.hyperparameters(config)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return method_and_state()
+
+
+def drawn(method, images):
+    return jnp.asarray(method.masks_mhw)[jnp.arange(len(images)) % 12]
+
+
+def test_presets_differ_where_paper_and_code_do():
+    reference, _, slow = method_and_state(model__blocks=3)
+    paper, _, fast = method_and_state(model__blocks=3, preset="paper")
+    assert (reference.fill, paper.fill) == (1.0, 0.0)
+    assert (reference.dilations, paper.dilations) == ((2, 2, 2), (2, 1, 1))
+    assert (reference.gan, paper.gan) == ("nsgan", "minimax")
+    assert (reference.reconstruction, paper.reconstruction) == ("reference", "paper")
+    assert float(fast.discriminator_learning_rate) == pytest.approx(1e-4)
+    assert float(slow.discriminator_learning_rate) == pytest.approx(1e-5)
+
+
+def test_a_field_wins_over_its_preset():
+    method, _, _ = method_and_state(preset="paper", masks__fill=0.5)
+    assert method.fill == 0.5
+
+
+def test_each_loss_moves_its_own_network_only(reference, images):
+    method, state, hyper = reference
+    update = jax.jit(method.update)
+    still = jnp.zeros(())
+    for frozen, network in (
+        ("learning_rate", "generator"),
+        ("discriminator_learning_rate", "discriminator"),
+    ):
+        after, _ = update(
+            state, hyper.replace(**{frozen: still}), images, drawn(method, images)
+        )
+        conftest.assert_trees_equal(getattr(after, network), getattr(state, network))
+        other = {"generator": "discriminator", "discriminator": "generator"}[network]
+        moved = jax.tree.map(
+            lambda a, b: bool(jnp.any(a != b)),
+            getattr(after, other),
+            getattr(state, other),
+        )
+        assert any(jax.tree.leaves(moved))
+
+
+def test_the_generators_gradient_is_that_of_its_loss_alone(reference, images):
+    """One generator pass with a pulled-back gradient equals plain `jax.grad`."""
+    method, state, hyper = reference
+    drawn_masks = drawn(method, images)
+    removed = masks.remove(images, drawn_masks[..., None], method.fill)
+
+    def loss(params):
+        fake = method.generator.apply({"params": params}, removed)
+        spectral = state.spectral
+        for seen in (images, fake, fake):
+            (logits, _), variables = method.discriminator.apply(
+                {"params": state.discriminator, "spectral": spectral},
+                seen,
+                mutable=["spectral"],
+            )
+            spectral = jax.lax.stop_gradient(variables["spectral"])
+        m = drawn_masks[..., None]
+        squared = jnp.square(fake - images)
+        known, lost = jnp.mean(squared * (1 - m)), jnp.mean(squared * m)
+        rec = (known + 4 * lost) / jnp.mean(m)
+        return rec + 0.001 * jnp.mean(-jax.nn.log_sigmoid(logits))
+
+    expected = jax.jit(jax.grad(loss))(state.generator)
+    ours = jax.jit(lambda *a: method.gradients(*a).generator)(
+        state, hyper, images, drawn_masks
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6),
+        ours,
+        expected,
+    )
+
+
+def test_adam_with_b1_0_moves_each_weight_by_the_learning_rate(reference, images):
+    method, state, hyper = reference
+    after, _ = jax.jit(method.update)(state, hyper, images, drawn(method, images))
+    moved = after.generator["decoder_3"]["conv"]["kernel"]
+    moved = moved - state.generator["decoder_3"]["conv"]["kernel"]
+    np.testing.assert_allclose(np.abs(moved), 1e-4, rtol=1e-2)
+
+
+def test_masks_follow_seed_and_step(reference, images):
+    method, state, hyper = reference
+    step = jax.jit(method.step)
+    batch = {"image": images}
+    _, first = step(state, hyper, batch)
+    _, again = step(state, hyper, batch)
+    _, later = step(state.replace(step=state.step + 1), hyper, batch)
+    _, other = step(state.replace(seed=state.seed + 1), hyper, batch)
+    assert first == again
+    assert first["reconstruction_loss"] != later["reconstruction_loss"]
+    assert first["reconstruction_loss"] != other["reconstruction_loss"]
+
+
+def test_mask_probabilities_choose_the_masks(reference, images):
+    method, state, hyper = reference
+    only = hyper.replace(mask_probabilities=jnp.zeros(12).at[7].set(1.0))
+    _, stepped = jax.jit(method.step)(state, only, {"image": images})
+    seventh = jnp.broadcast_to(method.masks_mhw[7], (8, 32, 32))
+    _, updated = jax.jit(method.update)(state, hyper, images, seventh)
+    np.testing.assert_allclose(
+        stepped["reconstruction_loss"], updated["reconstruction_loss"], rtol=1e-6
+    )
+
+
+def test_training_lowers_the_reconstruction_loss(images):
+    method, state, hyper = method_and_state(optimizer__learning_rate=1e-3)
+    step = jax.jit(method.step)
+    losses = []
+    for _ in range(60):
+        state, metrics = step(state, hyper, {"image": images})
+        losses.append(float(metrics["reconstruction_loss"]))
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    assert int(state.step) == 60
+
+
+def test_bfloat16_keeps_parameters_norms_and_maps_float32(images):
+    method, state, hyper = method_and_state(dtype="bfloat16")
+    state, metrics = jax.jit(method.step)(state, hyper, {"image": images})
+    for leaf in jax.tree.leaves((state.generator, state.discriminator, metrics)):
+        assert leaf.dtype == jnp.float32
+    maps, _ = jax.jit(method.candidates)(state.generator, images)
+    assert maps.dtype == jnp.float32
+    exact, _, _ = method_and_state()
+    expected, _ = jax.jit(exact.candidates)(state.generator, images)
+    np.testing.assert_allclose(maps, expected, atol=0.05)
+
+
+@pytest.mark.parametrize("gan", ["lsgan", "hinge", "minimax"])
+def test_other_gan_losses_train(gan, images):
+    method, state, hyper = method_and_state(loss__gan=gan)
+    _, metrics = jax.jit(method.step)(state, hyper, {"image": images})
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+def test_feature_matching_is_added_to_the_generators_loss(reference, images):
+    plain, state, hyper = reference
+    method, _, weighted = method_and_state(loss__feature_matching_weight=2.0)
+    _, without = jax.jit(plain.step)(state, hyper, {"image": images})
+    _, with_ = jax.jit(method.step)(state, weighted, {"image": images})
+    assert with_["generator_loss"] > without["generator_loss"]
+
+
+def test_maps_do_not_depend_on_the_masks_in_a_call(images):
+    expected = None
+    for masks_per_call in (1, 5, 12):
+        method, state, _ = method_and_state(scoring__masks_per_call=masks_per_call)
+        maps, repainted = jax.jit(method.candidates)(state.generator, images)
+        if expected is None:
+            expected = maps, repainted
+        np.testing.assert_allclose(maps, expected[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(repainted, expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_perfect_reconstruction_scores_zero(reference, images, monkeypatch):
+    method, state, _ = reference
+    everywhere = jnp.broadcast_to(images, (12, *images.shape))
+    monkeypatch.setattr(scadn.Scadn, "repaint", lambda *_: everywhere)
+    scored = method.score(state.generator, jnp.zeros(3), images)
+    np.testing.assert_array_equal(scored.scores, 0)
+    np.testing.assert_allclose(scored.repainted, images, rtol=1e-6)
