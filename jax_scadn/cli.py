@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
+import logging as python_logging
 import pathlib
+import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 
+import jax
 import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jax_scadn import configuration, errors
 
+flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
+
 _CONFIG = None
+_OUT_OF_MEMORY = (
+    "the device is out of memory; lower --config.training.batch_size, "
+    "--config.scoring.images_per_call or --config.scoring.masks_per_call"
+)
 
 
 def config_flag() -> None:
@@ -41,42 +52,94 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
       arguments: how many of those it takes.
     """
     logging.set_verbosity(logging.WARNING)
+    plain = python_logging.Formatter("%(levelname)s: %(message)s")
+    logging.get_absl_handler().setFormatter(plain)
 
-    def parse(argv: list[str]) -> list[str]:
-        left = _parse(argv)
+    def parse_(argv: list[str]) -> list[str]:
+        left = parse(argv)
         if len(left) > 1 + arguments:
             raise errors.UserError(f"{left[-1]!r} is no flag; flags start with --")
         return left[1:]
 
     try:
-        app.run(main, flags_parser=parse)
+        app.run(main, flags_parser=parse_)
     except errors.UserError as error:
         sys.exit(_fail(str(error)))
+    except OSError as error:  # a full disk, a folder without permission
+        sys.exit(_fail(str(error)))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sys.exit(_fail(_OUT_OF_MEMORY))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _parse(arguments: list[str]) -> list[str]:
+def parse(arguments: Sequence[str]) -> list[str]:
+    """Sets the flags and returns what is left of the arguments, the program first.
+
+    Raises:
+      errors.UserError: any mistake in the flags or in the settings file.
+    """
+    path = _settings_file(arguments) if "config" in flags.FLAGS else ""
+    if path and not pathlib.Path(path).is_file():
+        raise errors.UserError(_missing_config(path))
     try:
-        return flags.FLAGS(arguments)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise errors.UserError(_first_line(error)) from None
-    except FileNotFoundError as error:
-        raise errors.UserError(_missing_config(error)) from None
+        left = flags.FLAGS(arguments)
+        if path:
+            _CONFIG.value.lock()  # raises only now what opening a file raised
+        return left
+    except errors.UserError:
+        raise
+    # The settings file is a program and may raise anything.
+    except Exception as error:
+        raise errors.UserError(_explanation(error, arguments, path)) from None
 
 
-def _missing_config(error: OSError) -> str:
-    name = error.filename or _first_line(error)
-    known = sorted(str(path) for path in pathlib.Path("configs").glob("*.py"))
+def _settings_file(arguments: Sequence[str]) -> str:
+    """FILE of --config=FILE[:ARGUMENT]; '' where there is none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config", nargs="?")
+    known, _ = parser.parse_known_args(arguments[1:])
+    return (known.config or "").partition(":")[0]
+
+
+def _missing_config(path: str) -> str:
+    known = sorted(map(str, pathlib.Path("configs").glob("[!_]*.py")))
     hint = f"; there are: {', '.join(known)}" if known else ""
-    return f"the settings file {name} does not exist{hint}"
+    return f"the settings file {path} does not exist{hint}"
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    return " ".join(text.split()) or type(error).__name__
+def _explanation(error: Exception, arguments: Sequence[str], path: str) -> str:
+    """One line for what parsing the flags raised, with the place where it is wrong."""
+    text = "".join(traceback.format_exception(error))
+    place = rf'File "[^"]*{re.escape(pathlib.Path(path).name)}", line (\d+)'
+    lines = re.findall(place, text) if path else []
+    if lines:
+        return f"{path}, line {lines[-1]}: {_last_line(text)}"
+    if "config file" in str(error):  # ml_collections puts a traceback into it
+        return f"{path} cannot be used: {_last_line(text)}"
+    if isinstance(error, (AttributeError, KeyError)):
+        return _no_such_setting(str(error), arguments) or f"{path}: {_last_line(text)}"
+    missing = re.search(r"Flag --(\w+) must have a value", str(error))
+    return f"give --{missing[1]}" if missing else " ".join(str(error).split())
+
+
+def _no_such_setting(text: str, arguments: Sequence[str]) -> str | None:
+    wrong = re.search(r"\w+", text)[0]
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if wrong in flag.split("."):
+            meant = re.search(r'Did you mean "(\w+)"', text)
+            hint = f"did you mean {meant[1]}?" if meant else "see configuration.py"
+            return f"there is no setting {flag}; {hint}"
+    return None
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1].strip()
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2

@@ -81,7 +81,7 @@ class Detector:
             config.scoring.images_per_call
         )
         replicated = sharding.replicated(self._mesh)
-        self._params = jax.device_put(params, replicated)
+        self.params = jax.device_put(params, replicated)
         mu = np.asarray(calibration.mu, np.float32)
         self._mu = jax.device_put(mu, replicated)
 
@@ -118,7 +118,7 @@ class Detector:
         padding = np.zeros((self.batch_size - count, *images.shape[1:]), images.dtype)
         padded = np.concatenate([images, padding])
         padded = jax.device_put(padded, sharding.split(self._mesh))
-        scored = _score(self._method, self._mesh, self._params, self._mu, padded)
+        scored = _score(self._method, self._mesh, self.params, self._mu, padded)
         return Scored(*(array[:count] for array in jax.device_get(scored)))
 
     def calibrated(self, train: records.Split, held_out: records.Split) -> Detector:
@@ -134,7 +134,7 @@ class Detector:
         means = [scored.scale_means for _, scored in self.score_split(train)]
         mu = np.mean(np.concatenate(means), axis=0, dtype=np.float64)
         calibration = dataclasses.replace(self.calibration, mu=tuple(map(float, mu)))
-        detector = Detector(self.config, self._params, calibration)
+        detector = Detector(self.config, self.params, calibration)
 
         normal = held_out if len(held_out) else train
         scored = [scored for _, scored in detector.score_split(normal)]
@@ -159,7 +159,7 @@ class Detector:
         calibration.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         configuration.write(self.config, workdir / CONFIG)
-        checkpoints.save_params(folder / _PARAMS, self._params)
+        checkpoints.save_params(folder / _PARAMS, self.params)
         text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
         calibration.write_text(text + "\n")
 

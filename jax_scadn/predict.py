@@ -20,8 +20,8 @@ flags.mark_flags_as_required(["workdir", "input"])
 
 def main(_) -> int:
     trained = detector.load(_WORKDIR.value)
-    paths = prediction.find(_INPUT.value)
     output = pathlib.Path(_OUTPUT.value)
+    paths = prediction.find(_INPUT.value, output)
     unreadable = prediction.predict(trained, paths, output, _OVERLAYS.value)
     return 1 if unreadable else 0
 

@@ -19,23 +19,30 @@ from jax_scadn.data import folder as folder_lib
 from jax_scadn.data import images as images_lib
 from jax_scadn.detector import Detector
 
+OVERLAYS = "overlays"
 FIELDS = ("path", "score", "threshold", "decision", "scale", "milliseconds")
 
 
-def find(pattern: str) -> list[pathlib.Path]:
+def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
     """The images that a file name, a folder or a pattern stands for, sorted.
+
+    Args:
+      pattern: what to look for.
+      output: of `predict`; the overlays that an earlier call drew are no input.
 
     Raises:
       errors.UserError: there are none.
     """
-    path = pathlib.Path(pattern)
+    path = pathlib.Path(pattern).expanduser()
     if path.is_file():
         return [path]
     if path.is_dir():
         images = folder_lib.find_images(path)
     else:
-        found = sorted(map(pathlib.Path, glob.glob(pattern, recursive=True)))
+        found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
         images = [p for p in found if p.suffix.lower() in folder_lib.IMAGE_ENDINGS]
+    drawn = (output / OVERLAYS).resolve()
+    images = [p for p in images if not p.resolve().is_relative_to(drawn)]
     if not images:
         endings = ", ".join(folder_lib.IMAGE_ENDINGS)
         raise errors.UserError(f"--input={pattern}: no images there ({endings})")
@@ -65,7 +72,9 @@ def predict(
     try:
         output.mkdir(parents=True, exist_ok=True)
         lines = (output / "predictions.jsonl").open("w")
-        rows = (output / "predictions.csv").open("w", newline="")
+        rows = (output / "predictions.csv").open(
+            "w", newline="", encoding="utf-8", errors="backslashreplace"
+        )
     except OSError as error:
         raise errors.UserError(f"--output={output} cannot be written: {error}") from None
     unreadable = []
@@ -83,7 +92,7 @@ def predict(
                 name = name.with_name(name.name + ".png")
                 low, high = detector.calibration.low, detector.calibration.high
                 picture = pictures.overlay(image, heat, low, high)
-                pictures.save(output / "overlays" / name, picture)
+                pictures.save(output / OVERLAYS / name, picture)
     return unreadable
 
 
@@ -98,9 +107,7 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             unreadable.append(path)
             return path, None
 
-    # The first call compiles; its time is not that of an image.
-    blank = np.zeros((1, data.size, data.size, data.channels), np.uint8)
-    detector.score_batch(blank)
+    compiled = set()
     with concurrent.futures.ThreadPoolExecutor(data.threads) as pool:
         for start in range(0, len(paths), detector.batch_size):
             chunk = paths[start : start + detector.batch_size]
@@ -108,6 +115,10 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             if not read_:
                 continue
             images = images_lib.stack([image for _, image in read_])
+            if images.dtype not in compiled:
+                # The first call compiles; its time is not that of an image.
+                detector.score_batch(np.zeros_like(images))
+                compiled.add(images.dtype)
             begin = time.perf_counter()
             scored = detector.score_batch(images)
             milliseconds = (time.perf_counter() - begin) * 1000 / len(images)

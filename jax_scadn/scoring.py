@@ -74,7 +74,7 @@ def merge(
             scale_means=means,
             repainted=jnp.mean(repainted_bkhwc, axis=1),
         )
-    chosen = jnp.argmax(means - mu_k if how == "max_mu" else means, axis=1)
+    chosen = jnp.argmax(means - mu_k[None] if how == "max_mu" else means, axis=1)
     rows = jnp.arange(len(chosen))
     return Scored(
         maps=maps_bkhw[rows, chosen],

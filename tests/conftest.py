@@ -1,6 +1,14 @@
 """What the tests share: tiny settings, and the data beside the checkout."""
 
+import os
 import pathlib
+import tempfile
+
+# Tests compile the same small programs over and over, in subprocesses too: they share
+# what was compiled. Set before JAX is imported, which reads it then.
+_CACHE = tempfile.TemporaryDirectory(prefix="jax_scadn_tests_")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import numpy as np

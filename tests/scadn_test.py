@@ -1,3 +1,5 @@
+import functools
+
 import conftest
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,26 @@ from jax_scadn import masks
 from jax_scadn.methods import scadn
 
 
+@functools.cache
+def state_of(*shape):
+    """A fresh state, compiled once for all methods with the same networks."""
+    width, blocks, discriminator_width = shape
+    method = scadn.Scadn.from_config(
+        conftest.tiny(
+            model__width=width,
+            model__blocks=blocks,
+            model__discriminator_width=discriminator_width,
+        )
+    )
+    return jax.jit(method.init)(0)
+
+
 def method_and_state(**changes):
     config = conftest.tiny(**changes)
+    model = config.model
+    state = state_of(model.width, model.blocks, model.discriminator_width)
     method = scadn.Scadn.from_config(config)
-    return method, jax.jit(method.init)(0), method.hyperparameters(config)
+    return method, state, method.hyperparameters(config)
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +42,20 @@ def drawn(method, images):
 
 
 def test_presets_differ_where_paper_and_code_do():
-    reference, _, slow = method_and_state(model__blocks=3)
-    paper, _, fast = method_and_state(model__blocks=3, preset="paper")
-    assert (reference.fill, paper.fill) == (1.0, 0.0)
-    assert (reference.dilations, paper.dilations) == ((2, 2, 2), (2, 1, 1))
-    assert (reference.gan, paper.gan) == ("nsgan", "minimax")
-    assert (reference.reconstruction, paper.reconstruction) == ("reference", "paper")
-    assert float(fast.discriminator_learning_rate) == pytest.approx(1e-4)
-    assert float(slow.discriminator_learning_rate) == pytest.approx(1e-5)
+    reference = conftest.tiny(model__blocks=3)
+    paper = conftest.tiny(model__blocks=3, preset="paper")
+    ours, theirs = map(scadn.Scadn.from_config, (reference, paper))
+    assert (ours.fill, theirs.fill) == (1.0, 0.0)
+    assert (ours.dilations, theirs.dilations) == ((2, 2, 2), (2, 1, 1))
+    assert (ours.gan, theirs.gan) == ("nsgan", "minimax")
+    assert (ours.reconstruction, theirs.reconstruction) == ("reference", "paper")
+    assert ours.hyperparameters(reference).discriminator_learning_rate == 1e-5
+    assert theirs.hyperparameters(paper).discriminator_learning_rate == 1e-4
 
 
 def test_a_field_wins_over_its_preset():
-    method, _, _ = method_and_state(preset="paper", masks__fill=0.5)
-    assert method.fill == 0.5
+    config = conftest.tiny(preset="paper", masks__fill=0.5)
+    assert scadn.Scadn.from_config(config).fill == 0.5
 
 
 def test_each_loss_moves_its_own_network_only(reference, images):

@@ -299,8 +299,8 @@ class Scadn:
             "discriminator_loss": loss_d,
             "discriminator_real_loss": real,
             "discriminator_fake_loss": fake_,
-            "generator_gradient_norm": optax.global_norm(grads_g),
-            "discriminator_gradient_norm": optax.global_norm(grads_d),
+            "generator_gradient_norm": optax.tree.norm(grads_g),
+            "discriminator_gradient_norm": optax.tree.norm(grads_d),
         }
         return Gradients(grads_g, grads_d, spectral, metrics)
 
@@ -322,7 +322,7 @@ class Scadn:
         """
 
         def under_mask(mask_hw):
-            removed = masks.remove(images_bhwc, mask_hw[:, :, None], self.fill)
+            removed = masks.remove(images_bhwc, mask_hw[None, :, :, None], self.fill)
             return self.generator.apply({"params": params}, removed)
 
         return jax.lax.map(
@@ -339,7 +339,7 @@ class Scadn:
         """
         masks_mhw = jnp.asarray(self.masks_mhw)
         repainted = self.repaint(params, images_bhwc)
-        error = jnp.abs(repainted - images_bhwc)
+        error = jnp.abs(repainted - images_bhwc[None])
         error = jnp.mean(error if absolute else jnp.square(error), axis=-1)
         return (
             scoring.scale_maps(error * masks_mhw[:, None]),

@@ -1,0 +1,107 @@
+import conftest
+import jax
+import numpy as np
+import pytest
+
+import jax_scadn
+from jax_scadn import detector, errors, methods
+from jax_scadn.data import images as images_lib
+from jax_scadn.data import sources
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return sources.load(conftest.tiny().data, 0)
+
+
+@pytest.fixture(scope="module")
+def calibrated(dataset):
+    config = conftest.tiny()
+    params = jax.jit(methods.create(config).init)(0).generator
+    return detector.uncalibrated(config, params).calibrated(
+        dataset.train.subset(range(10)), dataset.held_out.subset(range(5))
+    )
+
+
+def test_threshold_is_the_conformal_quantile():
+    scores = np.arange(1.0, 100.0)  # 99 of them: rank ceil(100 * 0.9) = 90
+    assert detector.threshold(scores, 0.1) == 90
+    assert detector.threshold(scores[::-1], 0.01) == 99
+    assert detector.threshold(np.array([3.0, 1.0]), 0.01) == 3  # too few: the largest
+
+
+def test_the_threshold_keeps_its_false_alarm_rate_on_new_normals():
+    rng = np.random.default_rng(0)
+    above = [
+        rng.normal() > detector.threshold(rng.normal(size=39), 0.1) for _ in range(4000)
+    ]
+    assert 0.08 < np.mean(above) <= 0.115
+
+
+def test_calibration_comes_from_normal_images(calibrated, dataset):
+    method = methods.create(calibrated.config)
+    images = dataset.train.subset(range(10)).images().astype(np.float32) / 255
+    maps, _ = jax.jit(method.candidates)(calibrated.params, images)
+    expected = np.mean(np.asarray(maps), axis=(0, 2, 3))
+    calibration = calibrated.calibration
+    np.testing.assert_allclose(calibration.mu, expected, rtol=1e-5)
+    held_out = calibrated.score(dataset.held_out.subset(range(5)).images())
+    assert calibration.threshold == pytest.approx(held_out.scores.max())
+    assert calibration.held_out
+    assert calibration.threshold_images == 5
+    assert calibration.low < calibration.high
+
+
+def test_batches_and_padding_do_not_change_scores(calibrated, dataset):
+    images = dataset.test.subset(range(11)).images()  # 8 images a call: 8 and 3 + 5
+    together = calibrated.score(images)
+    assert together.maps.shape == (11, 32, 32)
+    alone = calibrated.score(images[9:10])
+    np.testing.assert_allclose(alone.scores, together.scores[9:10], rtol=1e-5)
+    np.testing.assert_allclose(together.maps.mean(axis=(1, 2)), together.scores, rtol=1e-5)
+
+
+def test_images_of_other_sizes_types_and_channels_are_fitted(calibrated, dataset):
+    image = dataset.test[0].image
+    expected = calibrated.score(image[None]).scores
+    as_float = calibrated.score(image[None].astype(np.float32) / 255).scores
+    as_rgb = calibrated.score(np.repeat(image[None], 3, axis=-1)).scores
+    larger = image.repeat(3, axis=0).repeat(3, axis=1)[None]
+    np.testing.assert_allclose(as_float, expected, rtol=1e-3)
+    np.testing.assert_allclose(as_rgb, expected, rtol=1e-3)
+    fitted = images_lib.from_array(larger[0], 32, 1)[None]
+    conftest.assert_trees_equal(calibrated.score(larger), calibrated.score(fitted))
+
+
+def test_save_and_load_give_the_same_scores(calibrated, dataset, tmp_path):
+    calibrated.save(tmp_path)
+    loaded = jax_scadn.load(tmp_path)
+    assert loaded.calibration == calibrated.calibration
+    images = dataset.test.subset(range(3)).images()
+    conftest.assert_trees_equal(loaded.score(images), calibrated.score(images))
+
+
+def test_what_is_not_there_or_damaged_is_said_in_one_line(calibrated, tmp_path):
+    with pytest.raises(errors.UserError, match="does not exist"):
+        jax_scadn.load(tmp_path / "nowhere")
+    calibrated.save(tmp_path)
+    calibration = tmp_path / "detector" / "calibration.json"
+    text = calibration.read_text()
+    calibration.write_text(text[: len(text) // 2])
+    with pytest.raises(errors.UserError, match="cannot be read"):
+        jax_scadn.load(tmp_path)
+    calibration.unlink()
+    assert not detector.is_saved(tmp_path)
+    with pytest.raises(errors.UserError, match="no finished training"):
+        jax_scadn.load(tmp_path)
+
+
+def test_damaged_weights_are_said_in_one_line(calibrated, tmp_path):
+    calibrated.save(tmp_path)
+    params = tmp_path / "detector" / "params"
+    for path in params.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(errors.UserError, match="cannot be read") as raised:
+        jax_scadn.load(tmp_path)
+    assert "\n" not in str(raised.value)

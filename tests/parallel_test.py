@@ -1,0 +1,74 @@
+"""Four forced CPU devices in a process of its own: the same numbers, a quarter each."""
+
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+SCRIPT = """
+    import os, re, sys
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+    sys.path.insert(0, "tests")
+    import conftest, jax, numpy as np
+    from jax_scadn import methods, sharding, detector, training
+    from jax_scadn.data import sources
+
+    config = conftest.tiny(training__batch_size=8)
+    method = methods.create(config)
+    hyper = method.hyperparameters(config)
+    images = sources.load(config.data, 0).train.images()[:8]
+    assert len(jax.devices()) == 4
+
+    def losses(mesh):
+        whole, split = sharding.replicated(mesh), sharding.split(mesh)
+        state = jax.device_put(training.init(method, 0), whole)
+        found = []
+        for _ in range(5):
+            batch = jax.device_put({"image": images}, split)
+            state, metrics = training.train_step(
+                method, state, jax.device_put(hyper, whole), batch)
+            found.append([float(v) for v in metrics.values()])
+        return np.array(found), state
+
+    one = sharding.mesh(1)
+    four = sharding.mesh(8)
+    assert (one.size, four.size) == (1, 4)
+    alone, state = losses(one)
+    together, _ = losses(four)
+    np.testing.assert_allclose(together, alone, rtol=1e-3)
+
+    params = jax.device_get(state.generator)
+    mu = np.zeros(3, np.float32)
+
+    def compiled(mesh):
+        whole, split = sharding.replicated(mesh), sharding.split(mesh)
+        arguments = (jax.device_put(params, whole), jax.device_put(mu, whole),
+                     jax.device_put(images, split))
+        program = detector._score.lower(method, mesh, *arguments).compile()
+        return program, program(*arguments)
+
+    program_1, scored_1 = compiled(one)
+    program_4, scored_4 = compiled(four)
+    assert not re.search("all-gather|all-reduce|all-to-all", program_4.as_text())
+    share = program_4.cost_analysis()["flops"] / program_1.cost_analysis()["flops"]
+    assert 0.24 < share < 0.27, share
+    for ours, expected in zip(scored_4, scored_1, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+    print("passed")
+"""
+
+
+@pytest.mark.slow
+def test_four_devices_agree_with_one_and_share_the_work():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "passed" in done.stdout
