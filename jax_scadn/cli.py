@@ -26,11 +26,14 @@ _OUT_OF_MEMORY = (
 )
 
 
-def config_flag() -> None:
+def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Registers --config=FILE.py[:ARGUMENT] and --config.FIELD=VALUE."""
     global _CONFIG
     _CONFIG = config_flags.DEFINE_config_file(
-        "config", None, "Settings: a file in configs/, such as configs/lace.py."
+        "config",
+        None,
+        "Settings: a file in configs/, such as configs/lace.py.",
+        flag_values,
     )
 
 
@@ -75,17 +78,19 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
         sys.exit(130)
 
 
-def parse(arguments: Sequence[str]) -> list[str]:
+def parse(
+    arguments: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> list[str]:
     """Sets the flags and returns what is left of the arguments, the program first.
 
     Raises:
       errors.UserError: any mistake in the flags or in the settings file.
     """
-    path = _settings_file(arguments) if "config" in flags.FLAGS else ""
+    path = _settings_file(arguments) if "config" in flag_values else ""
     if path and not pathlib.Path(path).is_file():
         raise errors.UserError(_missing_config(path))
     try:
-        left = flags.FLAGS(arguments)
+        left = flag_values(arguments)
         if path:
             _CONFIG.value.lock()  # raises only now what opening a file raised
         return left

@@ -82,13 +82,14 @@ def evaluate(
         "threshold": {
             "value": threshold,
             "false_alarm_rate_wanted": detector.calibration.false_alarm_rate,
-            "normal_above": _share_above(scores, test.labels, records.NORMAL, threshold),
+            "normal_above": _share_above(
+                scores, test.labels, records.NORMAL, threshold
+            ),
             "anomalous_above": _share_above(
                 scores, test.labels, records.ANOMALOUS, threshold
             ),
         },
     }
-    tables.write(results, rows(results), folder, STEM)
     pictures.roc_plot(
         {name: (test.labels, s) for name, (_, s) in detections.items()},
         folder / "roc.png",
@@ -107,6 +108,8 @@ def evaluate(
     ]
     low, high = detector.calibration.low, detector.calibration.high
     pictures.contact_sheet(sheet, low, high, folder / "sheet.png")
+    # Last: who finds the tables finds the pictures too.
+    tables.write(results, rows(results), folder, STEM)
     return results
 
 
@@ -134,9 +137,7 @@ def summary_rows(every: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if heading != "images"
         }
         images = sum(row["images"] for row in cells)
-        table.append(
-            {"detector": name, "category": "mean", "images": images} | means
-        )
+        table.append({"detector": name, "category": "mean", "images": images} | means)
     return table
 
 

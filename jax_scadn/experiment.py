@@ -75,6 +75,7 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
         print((results.with_suffix(".md")).read_text())
         return
     dataset = _dataset(config)
+    _print_size(config, dataset)
     if detector.is_saved(workdir):
         trained = detector.load(workdir)
     else:
@@ -99,6 +100,19 @@ def import_detector(
 
 def _dataset(config: ml_collections.ConfigDict) -> records.Dataset:
     return check.enforce(sources.load(config.data, config.seed), config.data.on_bad)
+
+
+def _print_size(config: ml_collections.ConfigDict, dataset: records.Dataset) -> None:
+    splits = {
+        "training": dataset.train,
+        "held-out": dataset.held_out,
+        "test": dataset.test,
+    }
+    counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
+    items = [item for split in splits.values() for item in split.items]
+    kept = "kept in memory" if dataset.train.cached else "read again in each epoch"
+    mib = sources.memory(items, config.data)
+    print(f"{counts} images; decoded they take {mib:.1f} MiB and are {kept}")
 
 
 def _calibrated(config, params, dataset, workdir: pathlib.Path) -> detector.Detector:

@@ -210,7 +210,7 @@ def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[Row]:
         against("scale_maps_test", maps.swapaxes(0, 1), pixels),
     ]
     # A scale may be taken for another one only where the two were as good as equal.
-    excess = scored.scale_means - mu
+    excess = scored.scale_means - mu[None]
     torch_excess = jnp.take_along_axis(excess, golden[f"{tag}_selected"][:, None], 1)
     lead = jnp.max(excess, axis=1) - torch_excess[:, 0]
     lead = lead / (1 if before else scored.scores)

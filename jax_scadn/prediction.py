@@ -76,7 +76,9 @@ def predict(
             "w", newline="", encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
-        raise errors.UserError(f"--output={output} cannot be written: {error}") from None
+        raise errors.UserError(
+            f"--output={output} cannot be written: {error}"
+        ) from None
     unreadable = []
     common = pathlib.Path(os.path.commonpath([p.absolute().parent for p in paths]))
     with lines, rows:

@@ -1,0 +1,294 @@
+import csv
+import json
+import pathlib
+import types
+
+import numpy as np
+import pytest
+from conftest import tiny
+
+from jax_scadn import detector, evaluation, pictures, scoring
+from jax_scadn.data import records
+
+# Every image has its own grey value, by which the stub knows it.
+MEANS = {  # errors of the three scales
+    10: (0.1, 0.2, 0.6),  # good
+    20: (0.2, 0.1, 0.6),  # good
+    30: (0.7, 0.1, 0.5),  # hole
+    40: (0.6, 0.1, 0.6),  # hole
+    50: (0.3, 0.9, 0.6),  # stain
+}
+MU = (0.1, 0.1, 0.6)
+# Chosen by mean - mu: 1, 0, 0, 0, 1.
+SCORES = (0.2, 0.2, 0.7, 0.6, 0.9)
+DEFECTS = ("good", "good", "hole", "hole", "stain")
+
+
+def mask(value):
+    marked = np.zeros((32, 32), bool)
+    marked[value % 16 :, :8] = True
+    return marked
+
+
+def item(value, defect, with_mask):
+    normal = defect == records.GOOD
+    return records.Item(
+        path=f"test/{defect}/{value}.png",
+        label=records.NORMAL if normal else records.ANOMALOUS,
+        defect=defect,
+        read_image=lambda: np.full((32, 32, 1), value, np.uint8),
+        read_mask=(lambda: mask(value)) if with_mask and not normal else None,
+    )
+
+
+def dataset(defects=DEFECTS, masks=(True,) * 5):
+    test = [
+        item(value, *pair)
+        for value, *pair in zip(MEANS, defects, masks, strict=True)
+        if pair[0]
+    ]
+    train = [item(value, records.GOOD, False) for value in (12, 18)]
+    return records.Dataset(
+        category="bolt",
+        train=records.Split(train),
+        held_out=records.Split([item(15, records.GOOD, False)]),
+        test=records.Split(test),
+    )
+
+
+class Stub:
+    """Finds every anomalous pixel, and scores as `MEANS` says."""
+
+    def __init__(self, threshold=0.5, **settings):
+        self.config = tiny(**settings)
+        self.calibration = detector.Calibration(
+            MU, threshold, 0.01, threshold_images=1, held_out=True, low=0.0, high=1.0
+        )
+
+    def score_split(self, split):
+        for index in range(len(split)):
+            record = split[index]
+            means = np.array(MEANS[int(record.image[0, 0, 0])])
+            scale = np.argmax(means - MU)
+            found = np.full((32, 32), record.label == records.ANOMALOUS)
+            if record.mask is not None:
+                found = record.mask
+            scored = scoring.Scored(
+                maps=np.float32(found)[None],
+                scores=means[scale][None],
+                scales=scale[None],
+                scale_means=means[None],
+                repainted=np.full((1, 32, 32, 1), record.image[0, 0, 0] / 255),
+            )
+            yield np.array([index]), scored
+
+
+@pytest.fixture
+def sheet(monkeypatch):
+    """What is drawn, instead of drawing it."""
+    drawn = types.SimpleNamespace(rows=None, curves=None)
+
+    def contact_sheet(rows, low, high, path):
+        drawn.rows = rows
+
+    monkeypatch.setattr(pictures, "contact_sheet", contact_sheet)
+    monkeypatch.setattr(
+        pictures, "roc_plot", lambda curves, path: setattr(drawn, "curves", curves)
+    )
+    return drawn
+
+
+def test_results_and_files(tmp_path):
+    results = evaluation.evaluate(Stub(), dataset(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "results.json",
+        "results.csv",
+        "results.md",
+        "roc.png",
+        "sheet.png",
+    }
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert (results["category"], results["size"], results["seed"]) == ("bolt", 32, 0)
+    assert results["images"] == {
+        "train": 2,
+        "held_out": 1,
+        "test_normal": 2,
+        "test_anomalous": 3,
+    }
+    scadn = results["detectors"]["SCADN"]
+    assert {defect: values["images"] for defect, values in scadn.items()} == {
+        "hole": 2,
+        "stain": 1,
+        "all": 5,
+    }
+    for values in scadn.values():
+        for metric in ("auroc", "ap", "f1_max"):
+            assert values["image"][metric] == 1
+        for metric in ("auroc_per_image", "auroc_pooled", "aupro", "iou"):
+            assert values["pixel"][metric] == pytest.approx(1)
+    # 12 and 18 have the mean 15: the good ones are at a distance of 5, the others at
+    # 15 or more.
+    assert results["detectors"]["mean image"]["all"]["image"]["auroc"] == 1
+    assert list(results["detectors"]) == ["SCADN", "mean image", "nearest image"]
+    with (tmp_path / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["detector"], row["defect"]) for row in rows] == [
+        ("SCADN", "hole"),
+        ("SCADN", "stain"),
+        ("SCADN", "all"),
+        ("mean image", "all"),
+        ("nearest image", "all"),
+    ]
+    assert list(rows[0]) == [
+        "detector",
+        "defect",
+        "images",
+        *evaluation.COLUMNS.values(),
+    ]
+    assert rows[0]["image AUROC"] == "1.0"
+
+
+def test_merges_and_threshold(tmp_path, sheet):
+    results = evaluation.evaluate(Stub(threshold=0.65), dataset(), tmp_path)
+    merges = results["merges"]
+    assert merges["max_mu"] == 1
+    # The largest mean: good 0.6, 0.6; anomalous 0.7, 0.6, 0.9. Two of six pairs tie.
+    assert merges["max"] == pytest.approx(5 / 6)
+    # Sums: good 0.9, 0.9; anomalous 1.3, 1.3, 1.8.
+    assert merges["mean"] == 1
+    # The second scale: good 0.2, 0.1; anomalous 0.1, 0.1, 0.9. Two lose, two tie.
+    # The third one: good 0.6, 0.6; anomalous 0.5, 0.6, 0.6. Two lose, four tie.
+    assert merges["scales"] == pytest.approx([1, 3 / 6, 2 / 6])
+    assert results["threshold"] == {
+        "value": 0.65,
+        "false_alarm_rate_wanted": 0.01,
+        "normal_above": 0,
+        "anomalous_above": pytest.approx(2 / 3),
+    }
+
+
+def test_one_kind_of_defect_is_the_same_as_all(tmp_path, sheet):
+    defects = ("good", "good", "hole", "hole", "hole")
+    results = evaluation.evaluate(Stub(), dataset(defects), tmp_path)
+    assert list(results["detectors"]["SCADN"]) == ["all"]
+
+
+def test_without_masks(tmp_path, sheet):
+    results = evaluation.evaluate(Stub(), dataset(masks=(False,) * 5), tmp_path)
+    values = results["detectors"]["SCADN"]["all"]
+    assert values["pixel"] is None
+    assert values["image"]["auroc"] == 1
+    row = evaluation.rows(results)[0]
+    assert np.isnan(row["AUPRO"])
+    assert all(drawn.mask is None for drawn in sheet.rows)
+
+
+def test_anomalous_image_without_mask_counts_for_images_only(tmp_path, sheet):
+    # The stub marks all of it: with a mask of zeros the pixel metrics would not be 1.
+    results = evaluation.evaluate(
+        Stub(), dataset(masks=(True, True, False, True, True)), tmp_path
+    )
+    values = results["detectors"]["SCADN"]
+    assert values["hole"]["images"] == 2
+    assert values["all"]["pixel"]["auroc_pooled"] == pytest.approx(1)
+    assert values["all"]["pixel"]["iou"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("only", ["good", "hole"])
+def test_one_class_alone(tmp_path, sheet, only):
+    defects = (only, only, None, None, None)
+    results = evaluation.evaluate(Stub(), dataset(defects), tmp_path)
+    assert np.isnan(results["detectors"]["SCADN"]["all"]["image"]["auroc"])
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["detectors"]["SCADN"]["all"]["image"]["auroc"] is None
+    kind = "anomalous" if only == "good" else "normal"
+    assert np.isnan(results["threshold"][f"{kind}_above"])
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, []),
+        (1, ["good 10"]),
+        (3, ["good 10", "hole 30", "stain 50"]),
+        (4, ["good 10", "good 20", "hole 30", "stain 50"]),
+        (12, ["good 10", "good 20", "hole 30", "hole 40", "stain 50"]),
+    ],
+)
+def test_sheet_shows_each_kind_of_defect(tmp_path, sheet, count, shown):
+    stub = Stub(evaluation__sheet_rows=count)
+    evaluation.evaluate(stub, dataset(), tmp_path)
+    assert [row.label for row in sheet.rows] == shown
+    for row in sheet.rows:
+        value = int(row.label.split()[1])
+        score = SCORES[list(MEANS).index(value)]
+        assert (row.image == np.float32(value) / 255).all()
+        assert row.reconstruction == pytest.approx(np.full((32, 32, 1), value / 255))
+        assert row.score == pytest.approx(score)
+        assert row.anomalous == (score > 0.5)
+        if row.mask is not None:
+            assert (row.mask == mask(value)).all()
+            assert (row.heat == row.mask).all()
+
+
+def test_roc_curves(tmp_path, sheet):
+    evaluation.evaluate(Stub(), dataset(), tmp_path)
+    labels, scores = sheet.curves["SCADN"]
+    assert labels.tolist() == [0, 0, 1, 1, 1]
+    assert scores == pytest.approx(SCORES)
+
+
+def test_tables_come_last(tmp_path, monkeypatch):
+    """A run whose `results.json` stands is taken as finished, pictures and all."""
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pictures, "contact_sheet", fail)
+    monkeypatch.setattr(pictures, "roc_plot", lambda *_: None)
+    with pytest.raises(OSError, match="disk full"):
+        evaluation.evaluate(Stub(), dataset(), tmp_path)
+    assert not (tmp_path / "results.json").exists()
+
+
+def _results(category, images, auroc, iou):
+    values = {
+        "images": images,
+        "image": {"auroc": auroc, "ap": 0.5, "f1_max": 0.5},
+        "pixel": None if iou is None else {"iou": iou},
+    }
+    return {
+        "category": category,
+        "detectors": {"SCADN": {"all": values}, "mean image": {"all": values}},
+    }
+
+
+def test_summary_ends_with_the_mean_of_each_detector():
+    every = [_results("bolt", 5, 0.9, 0.2), _results("nut", 7, 0.6, 0.4)]
+    rows = evaluation.summary_rows(every)
+    assert [(row["detector"], row["category"]) for row in rows] == [
+        ("SCADN", "bolt"),
+        ("SCADN", "nut"),
+        ("SCADN", "mean"),
+        ("mean image", "bolt"),
+        ("mean image", "nut"),
+        ("mean image", "mean"),
+    ]
+    assert [row["images"] for row in rows[:3]] == [5, 7, 12]
+    assert [row["image AUROC"] for row in rows[:3]] == pytest.approx([0.9, 0.6, 0.75])
+    assert [row["best IoU"] for row in rows[:3]] == pytest.approx([0.2, 0.4, 0.3])
+
+
+def test_summary_has_no_mean_where_a_category_has_no_value():
+    every = [_results("bolt", 5, 0.9, 0.2), _results("nut", 7, 0.6, None)]
+    mean = evaluation.summary_rows(every)[2]
+    assert np.isnan(mean["best IoU"])
+    assert mean["image AUROC"] == pytest.approx(0.75)
+
+
+def test_summary_of_saved_results(tmp_path, sheet):
+    evaluation.evaluate(Stub(), dataset(masks=(False,) * 5), tmp_path)
+    saved = json.loads(pathlib.Path(tmp_path / "results.json").read_text())
+    rows = evaluation.summary_rows([saved, saved])
+    assert rows[2]["image AUROC"] == 1
+    assert np.isnan(rows[2]["AUPRO"])
