@@ -1,7 +1,7 @@
 """Visual anomaly detection by reconstruction, in JAX.
 
-    detector = jax_scadn.load("runs/lace")
-    scored = detector.score(images)  # maps, scores, scales
+detector = jax_scadn.load("runs/lace")
+scored = detector.score(images)  # maps, scores, scales
 """
 
 __version__ = "0.1.0"

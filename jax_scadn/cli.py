@@ -66,9 +66,7 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
 
     try:
         app.run(main, flags_parser=parse_)
-    except errors.UserError as error:
-        sys.exit(_fail(str(error)))
-    except OSError as error:  # a full disk, a folder without permission
+    except (errors.UserError, OSError) as error:  # OSError: such as a full disk
         sys.exit(_fail(str(error)))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

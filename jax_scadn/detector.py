@@ -129,8 +129,7 @@ class Detector:
           held_out: normal images that they were not; give threshold and colours.
             Where there are none, the training images do.
         """
-        count = self.config.calibration.images or len(train)
-        train = train.subset(range(min(count, len(train))))
+        train = train.first(self.config.calibration.images)
         means = [scored.scale_means for _, scored in self.score_split(train)]
         mu = np.mean(np.concatenate(means), axis=0, dtype=np.float64)
         calibration = dataclasses.replace(self.calibration, mu=tuple(map(float, mu)))

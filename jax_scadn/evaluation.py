@@ -107,7 +107,8 @@ def evaluate(
         for i in shown
     ]
     low, high = detector.calibration.low, detector.calibration.high
-    pictures.contact_sheet(sheet, low, high, folder / "sheet.png")
+    if sheet:
+        pictures.contact_sheet(sheet, low, high, folder / "sheet.png")
     # Last: who finds the tables finds the pictures too.
     tables.write(results, rows(results), folder, STEM)
     return results

@@ -70,8 +70,6 @@ def reconstruction(
     return weight * jnp.square(repainted_bhwc - images_bhwc)
 
 
-def feature_matching(
-    real: Sequence[jax.Array], fake: Sequence[jax.Array]
-) -> jax.Array:
+def feature_matching(real: Sequence[jax.Array], fake: Sequence[jax.Array]) -> jax.Array:
     """Sum over layers of the mean absolute difference of discriminator features."""
     return sum(jnp.mean(jnp.abs(r - f)) for r, f in zip(real, fake, strict=True))

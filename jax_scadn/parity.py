@@ -158,7 +158,11 @@ def check(golden: Mapping[str, np.ndarray], config) -> list[Row]:
             "after_disc_conv1_u", spectral_u, golden["after_disc_conv1_u"], 3e-2, "L2"
         ),
         compare(
-            "after_gen_first_kernel", first, golden["after_gen_first_kernel"], 3e-2, "L2"
+            "after_gen_first_kernel",
+            first,
+            golden["after_gen_first_kernel"],
+            3e-2,
+            "L2",
         ),
         compare("after_gen_last_bias", last, golden["after_gen_last_bias"], 3e-2, "L2"),
     ]

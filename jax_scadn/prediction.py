@@ -110,7 +110,7 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             return path, None
 
     compiled = set()
-    with concurrent.futures.ThreadPoolExecutor(data.threads) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max(1, data.threads)) as pool:
         for start in range(0, len(paths), detector.batch_size):
             chunk = paths[start : start + detector.batch_size]
             read_ = [pair for pair in pool.map(read, chunk) if pair[1] is not None]

@@ -34,7 +34,7 @@ class Selection:
         self.wanted = config.selection.keep == "best"
         self._every = config.selection.every_epochs * epoch if self.wanted else 0
         self._method = method
-        self._images = train.subset(range(config.selection.images or len(train)))
+        self._images = train.first(config.selection.images)
         self._mesh, self._batch_size = sharding.scoring_mesh(
             config.scoring.images_per_call
         )

@@ -158,7 +158,9 @@ def load(path: str | pathlib.Path, network: str) -> dict[str, np.ndarray]:
         raise errors.UserError(f"{path} is no state dict: {reason}") from error
 
 
-def settings_for(params, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def settings_for(
+    params, config: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
     """The settings with the width, blocks and channels that the weights have."""
     config = config.copy_and_resolve_references()
     config.model.width = params["encoder_0"]["conv"]["kernel"].shape[-1]

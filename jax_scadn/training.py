@@ -7,6 +7,7 @@ import functools
 import math
 import pathlib
 import signal
+import threading
 from typing import Any
 
 import jax
@@ -128,15 +129,20 @@ def fit(
 
 
 class Stop:
-    """Notes the first SIGTERM or Ctrl-C, so that the loop can save and leave."""
+    """Notes the first SIGTERM or Ctrl-C, so that the loop can save and leave.
+
+    In a thread that is not the main one, such as a notebook's, signals stay as they
+    are: Python lets no other thread handle them.
+    """
 
     def __init__(self):
         self.signal: int | None = None
         self._handlers = {}
 
     def __enter__(self) -> Stop:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._handlers[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_) -> None:
@@ -186,7 +192,7 @@ def _due(step: int, every: int) -> bool:
 
 def _draw(writer, step: int, method, params, train: records.Split) -> None:
     """Normal images and what the generator makes of them, for TensorBoard."""
-    images = train.subset(range(min(_PICTURES, len(train)))).images()
+    images = train.first(_PICTURES).images()
     repainted = np.asarray(_repainted(method, params, images))
     pairs = np.concatenate([images_lib.as_float(images), repainted], axis=2)
     writer.picture(step, "input and repainted", np.concatenate(pairs))

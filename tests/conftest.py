@@ -10,11 +10,11 @@ _CACHE = tempfile.TemporaryDirectory(prefix="jax_scadn_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
-import jax
-import numpy as np
-import pytest
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
 
-from jax_scadn import configuration
+from jax_scadn import configuration  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -58,7 +58,9 @@ def test_batches_and_padding_do_not_change_scores(calibrated, dataset):
     assert together.maps.shape == (11, 32, 32)
     alone = calibrated.score(images[9:10])
     np.testing.assert_allclose(alone.scores, together.scores[9:10], rtol=1e-5)
-    np.testing.assert_allclose(together.maps.mean(axis=(1, 2)), together.scores, rtol=1e-5)
+    np.testing.assert_allclose(
+        together.maps.mean(axis=(1, 2)), together.scores, rtol=1e-5
+    )
 
 
 def test_images_of_other_sizes_types_and_channels_are_fitted(calibrated, dataset):

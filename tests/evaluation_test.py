@@ -86,9 +86,10 @@ class Stub:
 @pytest.fixture
 def sheet(monkeypatch):
     """What is drawn, instead of drawing it."""
-    drawn = types.SimpleNamespace(rows=None, curves=None)
+    drawn = types.SimpleNamespace(rows=[], curves=None)
 
     def contact_sheet(rows, low, high, path):
+        assert rows  # the real one draws no empty sheet
         drawn.rows = rows
 
     monkeypatch.setattr(pictures, "contact_sheet", contact_sheet)

@@ -76,17 +76,24 @@ def test_the_gradient_takes_u_and_v_as_constants():
     spectral, params = variables["spectral"], variables["params"]
 
     def output(kernel):
-        return jnp.sum(layer.apply({"params": {"kernel": kernel}, "spectral": spectral}, x))
+        return jnp.sum(
+            layer.apply({"params": {"kernel": kernel}, "spectral": spectral}, x)
+        )
 
     def by_hand(kernel):
-        sigma = spectral["u"] @ (kernel.transpose(3, 2, 0, 1).reshape(6, -1) @ spectral["v"])
+        sigma = spectral["u"] @ (
+            kernel.transpose(3, 2, 0, 1).reshape(6, -1) @ spectral["v"]
+        )
         y = jax.lax.conv_general_dilated(
             x, kernel, (1, 1), ((1, 1), (1, 1)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
         return jnp.sum(y) / sigma
 
-    ours, expected = jax.grad(output)(params["kernel"]), jax.grad(by_hand)(params["kernel"])
+    ours, expected = (
+        jax.grad(output)(params["kernel"]),
+        jax.grad(by_hand)(params["kernel"]),
+    )
     np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -116,7 +123,9 @@ def test_dilation_widens_what_a_residual_block_sees(monkeypatch):
     for dilation, reach in ((1, 5), (2, 7)):
         block = generator.ResidualBlock(dilation)
         variables = jax.jit(block.init)(jax.random.key(0), x)
-        slope = jax.jit(jax.grad(lambda x, b=block, v=variables: b.apply(v, x)[0, 8, 8, 0]))(x)
+        slope = jax.jit(
+            jax.grad(lambda x, b=block, v=variables: b.apply(v, x)[0, 8, 8, 0])
+        )(x)
         seen = np.argwhere(np.abs(slope[0]).sum(-1) > 0)
         np.testing.assert_array_equal(np.ptp(seen, axis=0) + 1, reach)
 

@@ -124,9 +124,12 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
     assert (pixels(drawn[1]) != pixels(drawn[2])).any()
 
 
-def test_no_overlays(folder, tmp_path):
+def test_no_overlays_and_no_threads(folder, tmp_path):
     paths = prediction.find(str(folder), tmp_path)
-    prediction.predict(Stub(), paths, tmp_path / "out", overlays=False)
+    stub = Stub()
+    stub.config.data.threads = 0  # Grain's word for reading in the caller's thread
+    prediction.predict(stub, paths, tmp_path / "out", overlays=False)
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 3
     assert not (tmp_path / "out/overlays").exists()
 
 

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
+
+from jax_scadn import detector
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
@@ -41,14 +44,11 @@ def wait_for_step(process, workdir, step):
         time.sleep(0.02)
 
 
-
 def weights(workdir):
-    from jax_scadn import detector
-
-    import jax
-
     loaded = detector.load(workdir)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(loaded.params)], loaded.calibration
+    return [
+        np.asarray(leaf) for leaf in jax.tree.leaves(loaded.params)
+    ], loaded.calibration
 
 
 @pytest.mark.slow
@@ -77,7 +77,10 @@ def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
         np.testing.assert_array_equal(one, other)
     assert calibration == again
     losses = [
-        [line.split('"images_per_second"')[0] for line in (w / "log.jsonl").read_text().splitlines()]
+        [
+            line.split('"images_per_second"')[0]
+            for line in (w / "log.jsonl").read_text().splitlines()
+        ]
         for w in (whole, broken)
     ]
     assert losses[0] == losses[1]

@@ -12,7 +12,9 @@ def state_dicts(blocks=2, width=4):
     state = jax.jit(methods.create(config).init)(0)
     flat = torch_import.flatten(state.generator)
     generator = {
-        name: np.asarray(flat[flax]).transpose(3, 2, 0, 1) if flat[flax].ndim == 4 else np.asarray(flat[flax])
+        name: np.asarray(flat[flax]).transpose(3, 2, 0, 1)
+        if flat[flax].ndim == 4
+        else np.asarray(flat[flax])
         for name, flax in torch_import.generator_names(blocks).items()
     }
     return generator, state
@@ -46,7 +48,9 @@ def test_a_missing_or_extra_parameter_is_named():
 
 
 def test_discriminator_ignores_the_alias_of_its_first_layer():
-    arrays = {name: np.ones((2, 2, 4, 4)) for name in torch_import.discriminator_names()}
+    arrays = {
+        name: np.ones((2, 2, 4, 4)) for name in torch_import.discriminator_names()
+    }
     arrays["features.0.weight_orig"] = np.zeros(1)
     variables = torch_import.discriminator_variables(arrays)
     assert set(variables) == {"params", "spectral"}

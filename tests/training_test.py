@@ -35,7 +35,10 @@ def test_two_steps_and_two_more_equal_four(train, tmp_path):
     conftest.assert_trees_equal(whole, second)
     with pytest.raises(AssertionError):
         conftest.assert_trees_equal(first, second)
-    losses = [[line["generator_loss"] for line in logged(w)] for w in (tmp_path / "whole", parts)]
+    losses = [
+        [line["generator_loss"] for line in logged(w)]
+        for w in (tmp_path / "whole", parts)
+    ]
     assert losses[0] == losses[1]
     assert [line["step"] for line in logged(parts)] == [1, 2, 3, 4]
 
@@ -48,7 +51,9 @@ def test_epochs_count_whole_batches():
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train, tmp_path):
     fit(conftest.tiny(training__steps=2), train, tmp_path)
     config = conftest.tiny(training__steps=6, loss__removed_weight=float("nan"))
-    with pytest.raises(errors.UserError, match="nan at step 3; the last checkpoint is of step 2"):
+    with pytest.raises(
+        errors.UserError, match="nan at step 3; the last checkpoint is of step 2"
+    ):
         fit(config, train, tmp_path)
     assert [p.name for p in (tmp_path / "checkpoints" / "last").glob("[0-9]*")] == ["2"]
     assert logged(tmp_path)[-1]["step"] == 2
@@ -66,7 +71,9 @@ def test_the_state_is_donated(images):
     method = methods.create(config)
     state = training.init(method, 0)
     leaf = state.generator["encoder_0"]["conv"]["kernel"]
-    training.train_step(method, state, method.hyperparameters(config), {"image": images})
+    training.train_step(
+        method, state, method.hyperparameters(config), {"image": images}
+    )
     assert leaf.is_deleted()
 
 
@@ -83,7 +90,11 @@ def test_the_weights_with_the_lowest_error_are_kept(train, tmp_path, monkeypatch
     best = fit(config, train, tmp_path)
     assert len(seen) == 3
     conftest.assert_trees_equal(best, seen[1])
-    found = [line["selection_error"] for line in logged(tmp_path) if "selection_error" in line]
+    found = [
+        line["selection_error"]
+        for line in logged(tmp_path)
+        if "selection_error" in line
+    ]
     assert found == [3.0, 1.0, 2.0]
 
 
@@ -93,7 +104,9 @@ def test_selection_error_is_the_mean_over_all_images_without_padding(train):
     params = training.init(method, 0).generator
     ours = selection.Selection(config, method, train).error(params)
     images = train.images().astype(np.float32) / 255
-    maps, _ = jax.jit(lambda p, x: method.candidates(p, x, absolute=True))(params, images)
+    maps, _ = jax.jit(lambda p, x: method.candidates(p, x, absolute=True))(
+        params, images
+    )
     expected = np.mean(np.max(np.mean(np.asarray(maps), axis=(2, 3)), axis=1))
     assert ours == pytest.approx(expected, rel=1e-5)
 

@@ -100,6 +100,10 @@ class Split(Sequence):
             chosen._cache = [self._cache[i] for i in indices]
         return chosen
 
+    def first(self, count: int) -> Split:
+        """The first items, at most `count` of them; all where that is 0."""
+        return self.subset(range(len(self))[: count or None])
+
     def images(self) -> np.ndarray:
         """All images stacked, (n, size, size, channels); read by several threads."""
         with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -10,7 +10,7 @@ from jax_scadn.networks import layers
 
 
 class ResidualBlock(nn.Module):
-    """x + IN(conv(ReLU(IN(dilated conv(x))))), reflect-padded, nothing after the sum."""
+    """x + IN(conv(ReLU(IN(dilated conv(x))))), padded by reflection."""
 
     dilation: int
     dtype: jnp.dtype = jnp.float32
@@ -48,7 +48,9 @@ class Generator(nn.Module):
         """(B, H, W, C) in [0, 1] -> the same; H and W are multiples of 8."""
 
         def normed(x, features, kernel, stride=1, pad=0, *, name):
-            conv = layers.Conv(features, kernel, stride, pad, dtype=self.dtype, name=name)
+            conv = layers.Conv(
+                features, kernel, stride, pad, dtype=self.dtype, name=name
+            )
             return nn.relu(layers.instance_norm(conv(x)))
 
         x = layers.reflect_pad(images_bhwc, 3)

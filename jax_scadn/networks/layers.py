@@ -28,9 +28,7 @@ def instance_norm(x_bhwc: jax.Array, eps: float = 1e-5) -> jax.Array:
 def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
     """Repeats each pixel `factor` times in height and width."""
     b, h, w, c = x_bhwc.shape
-    x = jnp.broadcast_to(
-        x_bhwc[:, :, None, :, None], (b, h, factor, w, factor, c)
-    )
+    x = jnp.broadcast_to(x_bhwc[:, :, None, :, None], (b, h, factor, w, factor, c))
     return x.reshape(b, h * factor, w * factor, c)
 
 
