@@ -48,6 +48,31 @@ ALLOWED = {
     "scoring.merge": ("max_mu", "max", "mean"),
 }
 
+_LEAST = {
+    "seed": 0,
+    "data.threads": 0,
+    "data.cache_mb": 0,
+    "data.test_normal_limit": 0,
+    "data.test_anomalous_limit": 0,
+    "model.width": 1,
+    "model.blocks": 0,
+    "model.dilation": 1,
+    "model.discriminator_width": 1,
+    "model.power_iterations": 1,
+    "training.batch_size": 1,
+    "training.epochs": 0,
+    "training.steps": 0,
+    "training.log_every": 1,
+    "training.picture_every": 0,
+    "training.checkpoint_every": 1,
+    "selection.every_epochs": 1,
+    "selection.images": 0,
+    "scoring.images_per_call": 1,
+    "scoring.masks_per_call": 1,
+    "calibration.images": 0,
+    "evaluation.sheet_rows": 0,
+}
+
 
 def default() -> ml_collections.ConfigDict:
     """SCADN with the values of the authors' public code, on a folder of images."""
@@ -168,23 +193,31 @@ def _check_numbers(config: ml_collections.ConfigDict) -> None:
         raise errors.UserError(
             f"--config.data.held_out={config.data.held_out}: take a share in [0, 1)"
         )
-    for section, name in (
-        ("training", "batch_size"),
-        ("scoring", "images_per_call"),
-        ("scoring", "masks_per_call"),
-        ("model", "width"),
-        ("training", "log_every"),
-        ("training", "checkpoint_every"),
-    ):
-        if config[section][name] < 1:
-            value = config[section][name]
-            raise errors.UserError(f"--config.{section}.{name}={value}: take 1 or more")
+    for field, least in _LEAST.items():
+        section, _, name = field.rpartition(".")
+        value = (config[section] if section else config)[name]
+        if value < least:
+            raise errors.UserError(f"--config.{field}={value}: take {least} or more")
+    if not config.training.steps and not config.training.epochs:
+        raise errors.UserError("set --config.training.epochs or .steps to 1 or more")
+    if not 0 <= config.calibration.false_alarm_rate < 1:
+        raise errors.UserError(
+            f"--config.calibration.false_alarm_rate="
+            f"{config.calibration.false_alarm_rate}: take a share in [0, 1)"
+        )
+    pairs = config.masks.stripe_pairs
+    if not pairs or not all(isinstance(k, int) and 0 < 2 * k <= size for k in pairs):
+        raise errors.UserError(
+            f"--config.masks.stripe_pairs={pairs}: take whole numbers from 1 to "
+            f"{size // 2}"
+        )
     probabilities = config.masks.probabilities
     count = 4 * len(config.masks.stripe_pairs)
-    if probabilities and (len(probabilities) != count or not sum(probabilities) > 0):
+    valid = len(probabilities) == count and min(probabilities) >= 0 < sum(probabilities)
+    if probabilities and not valid:
         raise errors.UserError(
-            f"--config.masks.probabilities has {len(probabilities)} values; "
-            f"give {count}, one for each mask, with a sum above 0"
+            f"--config.masks.probabilities={probabilities}: give {count}, one for "
+            f"each mask, none below 0 and not all 0"
         )
 
 
@@ -206,6 +239,6 @@ def read(path: pathlib.Path) -> ml_collections.ConfigDict:
         raise errors.UserError(
             f"{path} does not exist: give a --workdir that jax_scadn.train wrote"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise errors.UserError(f"{path} cannot be read as settings: {error}") from None
     return resolve(config)

@@ -69,12 +69,16 @@ def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
 
 def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     results = workdir / _EVALUATION / f"{evaluation.STEM}.json"
-    _claim(config, workdir)
+    _refuse_other_settings(config, workdir)
     if detector.is_saved(workdir) and results.exists():
-        print(f"{workdir} is finished; delete it to train again")
+        print(
+            f"{workdir} is finished; delete it to train again, or only "
+            f"{workdir / 'detector'} to train for more steps"
+        )
         print((results.with_suffix(".md")).read_text())
         return
     dataset = _dataset(config)
+    _write_settings(config, workdir)
     _print_size(config, dataset)
     if detector.is_saved(workdir):
         trained = detector.load(workdir)
@@ -177,14 +181,17 @@ def _summarise(workdir: pathlib.Path, categories) -> None:
     print(f"tables: {workdir}/summary.md, .csv, .json")
 
 
-def _claim(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes the settings into a new work directory; an old one must have the same.
+def _refuse_other_settings(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> None:
+    """Does nothing where nothing is trained yet: the first try may have failed.
 
     Raises:
       errors.UserError: the directory belongs to a run with other settings.
     """
     path = workdir / detector.CONFIG
-    if path.exists():
+    trained = any((workdir / name).exists() for name in ("checkpoints", "detector"))
+    if path.exists() and trained:
         ours, theirs = _flat(config), _flat(configuration.read(path))
         for name in ours:
             if name not in _FREE and ours[name] != theirs[name]:
@@ -192,9 +199,12 @@ def _claim(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
                     f"{workdir} belongs to a run with {name}={theirs[name]!r}, not "
                     f"{ours[name]!r}; give another --workdir or delete it"
                 )
+
+
+def _write_settings(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        configuration.write(config, path)
+        configuration.write(config, workdir / detector.CONFIG)
     except OSError as error:
         raise errors.UserError(f"{workdir} cannot be written: {error}") from None
 

@@ -140,6 +140,28 @@ def test_other_settings_need_another_workdir(data, workdir):
     assert (workdir / "bolt/config.json").read_text() == saved
 
 
+def test_finished_runs_keep_the_settings_they_had(data, workdir):
+    saved = (workdir / "bolt/config.json").read_text()
+    experiment.train(settings(data, training__steps=9), workdir)
+    assert (workdir / "bolt/config.json").read_text() == saved
+
+
+def test_a_first_try_that_failed_binds_nobody(tmp_path):
+    write_category(tmp_path / "data", np.random.default_rng(1))
+    workdir = tmp_path / "run"
+    for change, message in (
+        ({"data__path": "gone"}, "gone is no folder"),
+        ({"training__batch_size": 99}, "batch_size to 8 or less"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            experiment.train(settings(tmp_path / "data", **change), workdir)
+    (tmp_path / "data/train/good/0.png").write_bytes(b"")
+    with pytest.raises(errors.UserError, match="on_bad=skip"):
+        experiment.train(settings(tmp_path / "data"), workdir)
+    experiment.train(settings(tmp_path / "data", data__on_bad="skip"), workdir)
+    assert detector.is_saved(workdir)
+
+
 def test_evaluate_score_and_predict_agree(data, workdir, tmp_path, monkeypatch, capsys):
     shown = []
     monkeypatch.setattr(
