@@ -132,9 +132,10 @@ def summary_rows(every: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         cells = [_cells(results["detectors"][name][ALL]) for results in every]
         for results, row in zip(every, cells, strict=True):
             table.append({"detector": name, "category": results["category"], **row})
+        headings = dict.fromkeys(heading for row in cells for heading in row)
         means = {
-            heading: float(np.mean([row[heading] for row in cells]))
-            for heading in cells[0]
+            heading: float(np.mean([row.get(heading, np.nan) for row in cells]))
+            for heading in headings
             if heading != "images"
         }
         images = sum(row["images"] for row in cells)
@@ -143,10 +144,12 @@ def summary_rows(every: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _cells(values: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table; without the pixel metrics where no truth is known."""
     cells = {"images": values["images"]}
     for (kind, metric), heading in COLUMNS.items():
-        value = (values[kind] or {}).get(metric)
-        cells[heading] = np.nan if value is None else value
+        if values[kind] is not None:
+            value = values[kind].get(metric)
+            cells[heading] = np.nan if value is None else value
     return cells
 
 
