@@ -99,9 +99,10 @@ class Detector:
         fitted = images_lib.stack(
             [images_lib.from_array(image, data.size, data.channels) for image in images]
         )
+        size = self.batch_for(len(fitted))
         batches = [
-            self.score_batch(fitted[i : i + self.batch_size])
-            for i in range(0, len(fitted), self.batch_size)
+            self.score_batch(fitted[i : i + size], size)
+            for i in range(0, len(fitted), size)
         ]
         return Scored(*map(np.concatenate, zip(*batches, strict=True)))
 
@@ -112,10 +113,27 @@ class Detector:
             scored = self.score_batch(batch["image"])
             yield batch["index"][real], Scored(*(array[real] for array in scored))
 
-    def score_batch(self, images: np.ndarray) -> Scored:
-        """Scores at most a batch of images that have the training's size."""
+    def batch_for(self, count: int) -> int:
+        """How many images to score together where there are `count`.
+
+        A power of two times the number of devices, so that one image does not cost
+        as much as a whole batch and few programs are compiled.
+        """
+        size = self._mesh.size
+        while size < min(count, self.batch_size):
+            size *= 2
+        return min(size, self.batch_size)
+
+    def score_batch(self, images: np.ndarray, size: int | None = None) -> Scored:
+        """Scores images that have the training's size, in one call.
+
+        Args:
+          images: (b, size, size, C), no more than fit.
+          size: how many to fill up to; None is `batch_size`.
+        """
         count = len(images)
-        padding = np.zeros((self.batch_size - count, *images.shape[1:]), images.dtype)
+        missing = (size or self.batch_size) - count
+        padding = np.zeros((missing, *images.shape[1:]), images.dtype)
         padded = np.concatenate([images, padding])
         padded = jax.device_put(padded, sharding.split(self._mesh))
         scored = _score(self._method, self._mesh, self.params, self._mu, padded)

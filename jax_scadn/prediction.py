@@ -110,19 +110,20 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             return path, None
 
     compiled = set()
+    size = detector.batch_for(len(paths))
     with concurrent.futures.ThreadPoolExecutor(max(1, data.threads)) as pool:
-        for start in range(0, len(paths), detector.batch_size):
-            chunk = paths[start : start + detector.batch_size]
+        for start in range(0, len(paths), size):
+            chunk = paths[start : start + size]
             read_ = [pair for pair in pool.map(read, chunk) if pair[1] is not None]
             if not read_:
                 continue
             images = images_lib.stack([image for _, image in read_])
             if images.dtype not in compiled:
                 # The first call compiles; its time is not that of an image.
-                detector.score_batch(np.zeros_like(images))
+                detector.score_batch(np.zeros_like(images), size)
                 compiled.add(images.dtype)
             begin = time.perf_counter()
-            scored = detector.score_batch(images)
+            scored = detector.score_batch(images, size)
             milliseconds = (time.perf_counter() - begin) * 1000 / len(images)
             for i, (path, _) in enumerate(read_):
                 score = float(scored.scores[i])

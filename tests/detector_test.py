@@ -107,3 +107,7 @@ def test_damaged_weights_are_said_in_one_line(calibrated, tmp_path):
     with pytest.raises(errors.UserError, match="cannot be read") as raised:
         jax_scadn.load(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_few_images_are_not_filled_up_to_a_whole_batch(calibrated):
+    assert [calibrated.batch_for(n) for n in (1, 2, 3, 5, 8, 99)] == [1, 2, 4, 8, 8, 8]
