@@ -38,6 +38,34 @@ def test_reflect_pad_leaves_out_the_edge():
     )
 
 
+@pytest.mark.parametrize("size", [4, 5, 8])
+def test_both_forms_of_a_convolution_agree_with_their_gradients(size):
+    x = jax.random.normal(jax.random.key(0), (2, size, size, 3))
+    kernel = jax.random.normal(jax.random.key(1), (4, 4, 3, 5))
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), ((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )  # fmt: skip
+
+    def ours(x, kernel):
+        return layers.convolve(x, kernel, stride=1, pad=1)
+
+    def value_and_slopes(f):
+        return jax.jit(jax.value_and_grad(lambda *a: jnp.sum(f(*a) ** 2), (0, 1)))
+
+    np.testing.assert_allclose(ours(x, kernel), plain(x, kernel), rtol=1e-4, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
+        value_and_slopes(ours)(x, kernel),
+        value_and_slopes(plain)(x, kernel),
+    )
+    # The small one has no convolution left on a CPU.
+    has_convolution = "convolution" in jax.jit(ours).lower(x, kernel).as_text()
+    assert has_convolution == (size > 4)
+
+
 def _spectral(iterations=1):
     layer = layers.SpectralConv(6, power_iterations=iterations)
     x = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
