@@ -19,10 +19,10 @@ def get_config():
     config.model.width = 16
     config.model.blocks = 4
     config.model.discriminator_width = 16
-    config.optimizer.learning_rate = 1e-3  # few steps: ten times the paper's
-    config.optimizer.discriminator_learning_rate = 1e-4
+    config.optimizer.learning_rate = 5e-4  # few steps: five times the paper's
+    config.optimizer.discriminator_learning_rate = 5e-5
     config.training.batch_size = 8
-    config.training.steps = 800
-    config.selection.keep = "last"
+    config.training.steps = 2000
+    config.selection.images = 64
     config.scoring.images_per_call = 16
     return config
