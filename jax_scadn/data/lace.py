@@ -19,7 +19,7 @@ from jax_scadn.data import records
 
 DEFECTS = (records.GOOD, "hole", "broken thread", "stain")
 SPLITS = ("train", "test")
-PERIOD = 0.42  # distance of two flowers, in image sides
+PERIOD = 0.32  # distance of two flowers, in image sides
 MESH = 0.25  # distance of two meshes of the net, in periods
 VISIBLE = 0.03  # smallest change of a value in [0, 1] that counts as a defect
 NOISE = 0.012  # standard deviation of the sensor noise
