@@ -12,7 +12,7 @@ import pathlib
 import ml_collections
 from ml_collections import config_dict
 
-from jax_scadn import errors
+from jax_scadn import atomic, errors
 
 # What the SCADN paper says and what its authors' public code does where they differ.
 PRESETS = {
@@ -223,7 +223,7 @@ def _check_numbers(config: ml_collections.ConfigDict) -> None:
 
 def write(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     """Writes the settings as JSON."""
-    path.write_text(config.to_json_best_effort(indent=2) + "\n")
+    atomic.write_text(path, config.to_json_best_effort(indent=2) + "\n")
 
 
 def read(path: pathlib.Path) -> ml_collections.ConfigDict:

@@ -14,7 +14,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from jax_scadn import checkpoints, configuration, errors, methods, sharding
+from jax_scadn import (
+    atomic,
+    checkpoints,
+    configuration,
+    errors,
+    methods,
+    sharding,
+)
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 from jax_scadn.scoring import Scored
@@ -178,7 +185,7 @@ class Detector:
         configuration.write(self.config, workdir / CONFIG)
         checkpoints.save_params(folder / _PARAMS, self.params)
         text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
-        calibration.write_text(text + "\n")
+        atomic.write_text(calibration, text + "\n")
 
 
 def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:

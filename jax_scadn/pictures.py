@@ -6,19 +6,17 @@ always drawn on a fixed scale from `low` to `high`, so that pictures compare.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from matplotlib import cm, colors, figure
 from PIL import Image
 
-from jax_scadn import metrics
+from jax_scadn import atomic, metrics
 
 COLORMAP = "inferno"  # even to the eye, and rises in brightness: reads in grey too
 COLUMNS = ("input", "reconstruction", "heat map", "overlay", "mask")
@@ -105,7 +103,7 @@ def rgb(image: np.ndarray) -> np.ndarray:
 
 def save(path: pathlib.Path, image: np.ndarray) -> None:
     """Writes an image in the format of the path's ending."""
-    with _replacing(path) as part:
+    with atomic.replacing(path) as part:
         Image.fromarray(rgb(image)).save(part)
 
 
@@ -170,7 +168,7 @@ def contact_sheet(
     )
     bar.set_label("anomaly map")
     bar.outline.set_visible(False)
-    with _replacing(path) as part:
+    with atomic.replacing(path) as part:
         sheet.savefig(part)
 
 
@@ -200,7 +198,7 @@ def roc_plot(
     axes.grid(color="#eeeeee")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", title="AUROC", frameon=False)
-    with _replacing(path) as part:
+    with atomic.replacing(path) as part:
         plot.savefig(part)
 
 
@@ -236,15 +234,3 @@ def _short(label: str) -> str:
     """The end of the label, in characters that can be drawn."""
     label = label.encode("utf-8", "replace").decode()
     return label if len(label) <= LABEL_LETTERS else "…" + label[1 - LABEL_LETTERS :]
-
-
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file beside `path`, of the same format, that replaces it once complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

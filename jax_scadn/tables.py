@@ -7,12 +7,13 @@ import io
 import json
 import math
 import numbers
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from jax_scadn import atomic
 
 
 def markdown(
@@ -72,11 +73,10 @@ def write(
     Raises:
       TypeError: a result is of a type that JSON has no word for.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    _replace(directory / f"{stem}.md", markdown(rows))
-    _replace(directory / f"{stem}.csv", _csv(rows))
+    atomic.write_text(directory / f"{stem}.md", markdown(rows))
+    atomic.write_text(directory / f"{stem}.csv", _csv(rows))
     text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
-    _replace(directory / f"{stem}.json", text)
+    atomic.write_text(directory / f"{stem}.json", text)
 
 
 def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -121,11 +121,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Writes beside the file and renames, so that no reader sees half of it."""
-    part = path.with_name(f".{path.name}.part")
-    # File names that are not UTF-8 hold characters that cannot be written.
-    part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-    os.replace(part, path)

@@ -12,6 +12,8 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from jax_scadn import atomic
+
 LOG = "log.jsonl"
 
 
@@ -99,5 +101,5 @@ def _opened_after(path: pathlib.Path, last_step: int):
             for line in path.read_text().splitlines(keepends=True)
             if line.endswith("\n") and json.loads(line)["step"] <= last_step
         ]
-        path.write_text("".join(kept))
+        atomic.write_text(path, "".join(kept))
     return path.open("a")

@@ -1,0 +1,30 @@
+import pytest
+
+from jax_scadn import atomic
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "new folder" / "results.json"
+    atomic.write_text(path, "old")
+
+    def fail_halfway():
+        with atomic.replacing(path) as part:
+            part.write_text("half")
+            assert path.read_text() == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_ending_is_kept(tmp_path):
+    with atomic.replacing(tmp_path / "sheet.png") as part:
+        assert part.suffix == ".png"
+        part.write_bytes(b"x")
+
+
+def test_names_that_are_not_utf8_can_be_written(tmp_path):
+    atomic.write_text(tmp_path / "x.txt", "caf\udce9")
+    assert (tmp_path / "x.txt").read_text() == "caf\\udce9"
