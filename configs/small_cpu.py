@@ -5,7 +5,7 @@
         --config.data.path=GOOD_IMAGES --config.data.test_path=IMAGES_TO_TEST
 
 The first takes a folder in the MVTec AD layout, the second any folder of good images;
-images to test are optional. Hardware: 2 CPU cores. Time and result: docs/results.md.
+images to test are optional. Hardware: 2 CPU cores. Time and result: not yet run.
 """
 
 from jax_scadn import configuration
