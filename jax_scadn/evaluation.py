@@ -128,6 +128,7 @@ def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
 def summary_rows(every: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The table of many categories, each detector's mean at its end."""
     table = []
+    mean = f"mean of {len(every)}"  # of how many, as a folder may lack some
     for name in every[0]["detectors"]:
         cells = [_cells(results["detectors"][name][ALL]) for results in every]
         for results, row in zip(every, cells, strict=True):
@@ -139,7 +140,7 @@ def summary_rows(every: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             if heading != "images"
         }
         images = sum(row["images"] for row in cells)
-        table.append({"detector": name, "category": "mean", "images": images} | means)
+        table.append({"detector": name, "category": mean, "images": images} | means)
     return table
 
 

@@ -39,9 +39,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     What is finished is not done again.
     """
     categories = sources.categories(config.data)
-    if config.data.category or len(categories) == 1:
+    if config.data.category or categories == ("",):
         _train_one(config, workdir)
         return
+    missing = [name for name in config.data.categories if name not in categories]
+    if missing:
+        print(f"not in {config.data.path}: {', '.join(missing)}")
     for number, category in enumerate(categories, 1):
         print(f"[{number}/{len(categories)}] {category}")
         one = config.copy_and_resolve_references()

@@ -111,13 +111,13 @@ def test_tables_and_their_mean(workdir):
     ]
     summary = read_csv(workdir / "summary.csv")
     scadn = [row for row in summary if row["detector"] == "SCADN"]
-    assert [row["category"] for row in scadn] == [*CATEGORIES, "mean"]
+    assert [row["category"] for row in scadn] == [*CATEGORIES, "mean of 2"]
     assert [row["images"] for row in scadn] == ["9", "9", "18"]
     for column in ("image AUROC", "pixel AUROC (pooled)", "AUPRO", "best IoU"):
         values = [float(row[column]) for row in scadn]
         assert values[2] == pytest.approx((values[0] + values[1]) / 2)
         assert all(0 <= value <= 1 for value in values)
-    assert "mean" in (workdir / "summary.md").read_text()
+    assert "mean of 2" in (workdir / "summary.md").read_text()
     assert len(json.loads((workdir / "summary.json").read_text())["categories"]) == 2
 
 
@@ -168,7 +168,7 @@ def test_evaluate_score_and_predict_agree(data, workdir, tmp_path, monkeypatch, 
         pictures, "contact_sheet", lambda rows, *_: shown.append(list(rows))
     )
     experiment.evaluate(workdir)
-    assert "mean" in capsys.readouterr().out
+    assert "mean of 2" in capsys.readouterr().out
     assert len(shown) == 2
     evaluated = {row.label: row.score for row in shown[0]}  # bolt
     assert len(evaluated) == 9
@@ -247,3 +247,13 @@ def test_plain_folder_without_test_images(data, tmp_path, capsys):
     assert [row["decision"] for row in rows] == ["ok"] * 10
     scores = [float(row["score"]) for row in rows]
     assert max(scores) == pytest.approx(trained.calibration.threshold)
+
+
+def test_a_single_category_of_a_folder_gets_its_own_directory(data, tmp_path, capsys):
+    config = settings(data, data__categories=("nut", "absent"), training__steps=1)
+    experiment.train(config, tmp_path)
+    assert detector.is_saved(tmp_path / "nut")
+    out = capsys.readouterr().out
+    assert "not in" in out
+    assert "absent" in out
+    assert "mean of 1" in (tmp_path / "summary.md").read_text()

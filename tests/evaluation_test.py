@@ -271,10 +271,10 @@ def test_summary_ends_with_the_mean_of_each_detector():
     assert [(row["detector"], row["category"]) for row in rows] == [
         ("SCADN", "bolt"),
         ("SCADN", "nut"),
-        ("SCADN", "mean"),
+        ("SCADN", "mean of 2"),
         ("mean image", "bolt"),
         ("mean image", "nut"),
-        ("mean image", "mean"),
+        ("mean image", "mean of 2"),
     ]
     assert [row["images"] for row in rows[:3]] == [5, 7, 12]
     assert [row["image AUROC"] for row in rows[:3]] == pytest.approx([0.9, 0.6, 0.75])
