@@ -12,7 +12,7 @@ import pathlib
 import ml_collections
 from ml_collections import config_dict
 
-from jax_scadn import atomic, errors
+from jax_scadn import atomic, errors, losses
 
 # What the SCADN paper says and what its authors' public code does where they differ.
 PRESETS = {
@@ -43,7 +43,7 @@ ALLOWED = {
     "data.on_bad": ("stop", "skip"),
     "model.dilated_blocks": ("all", "first"),
     "loss.reconstruction": ("reference", "paper"),
-    "loss.gan": ("nsgan", "lsgan", "hinge", "minimax"),
+    "loss.gan": losses.GAN_LOSSES,
     "selection.keep": ("best", "last"),
     "scoring.merge": ("max_mu", "max", "mean"),
 }

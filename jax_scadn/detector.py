@@ -60,11 +60,6 @@ class Calibration:
     low: float
     high: float
 
-    @property
-    def finest_false_alarm_rate(self) -> float:
-        """The lowest rate that so many images can tell apart from 0."""
-        return 1 / (self.threshold_images + 1)
-
 
 class Detector:
     """Scores images with trained weights.

@@ -30,7 +30,7 @@ class Selection:
     """
 
     def __init__(self, config: ml_collections.ConfigDict, method, train: records.Split):
-        epoch = len(train) // config.training.batch_size
+        epoch = pipeline.batches_per_epoch(len(train), config.training.batch_size)
         self.wanted = config.selection.keep == "best"
         self._every = config.selection.every_epochs * epoch if self.wanted else 0
         self._method = method

@@ -40,15 +40,11 @@ def _repainted(method, params, images):
     return method.repainted(params, images_lib.as_float(images))
 
 
-def steps_per_epoch(config: ml_collections.ConfigDict, images: int) -> int:
-    """Updates in which every training image is seen once; the rest is dropped."""
-    return images // config.training.batch_size
-
-
 def total_steps(config: ml_collections.ConfigDict, images: int) -> int:
     """Updates that the settings ask for, for that many training images."""
-    epochs = config.training.epochs
-    return config.training.steps or epochs * steps_per_epoch(config, images)
+    training = config.training
+    epoch = pipeline.batches_per_epoch(images, training.batch_size)
+    return training.steps or training.epochs * epoch
 
 
 def fit(

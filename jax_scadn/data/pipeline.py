@@ -46,6 +46,11 @@ def training_iterator(
     return iter(dataset.to_iter_dataset(_read_options(threads)))
 
 
+def batches_per_epoch(images: int, batch_size: int) -> int:
+    """Batches in which every training image is seen once; the rest is dropped."""
+    return images // batch_size
+
+
 def padded_batches(
     split: records.Split, batch_size: int, threads: int = 4
 ) -> Iterator[dict[str, np.ndarray]]:
