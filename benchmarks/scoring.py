@@ -34,7 +34,9 @@ def measure(size: int, calls: int, masks_per_call: int) -> dict:
     config.scoring.images_per_call = 1
     config.scoring.masks_per_call = masks_per_call
     config = configuration.resolve(config)
-    params = jax.jit(methods.create(config).init)(0).generator
+    method = methods.create(config)
+    state = jax.jit(method.repainting.init)(0)
+    params = method.inference_params({"": state.generator}, {})
     model = detector.uncalibrated(config, params)
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
     before = _peak_mib()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging as python_logging
 import pathlib
 import re
 import sys
 import traceback
+import types
 from collections.abc import Callable, Sequence
 
 import jax
@@ -39,9 +41,23 @@ def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def config() -> ml_collections.ConfigDict:
     """The resolved settings that the flags give."""
+    return configuration.resolve(open_config())
+
+
+def open_config() -> ml_collections.ConfigDict:
+    """The settings that the flags give, before a preset fills the open fields."""
     if _CONFIG is None or _CONFIG.value is None:
         raise errors.UserError("give --config=FILE, such as --config=configs/lace.py")
-    return configuration.resolve(_CONFIG.value)
+    return _CONFIG.value
+
+
+def config_module() -> types.ModuleType:
+    """The settings file itself, for what it has beside `get_config`."""
+    path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    spec = importlib.util.spec_from_file_location("settings_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:

@@ -106,14 +106,13 @@ class Detector:
             self.score_batch(fitted[i : i + size], size)
             for i in range(0, len(fitted), size)
         ]
-        return Scored(*map(np.concatenate, zip(*batches, strict=True)))
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *batches)
 
     def score_split(self, split: records.Split) -> Iterator[tuple[np.ndarray, Scored]]:
         """Scores a split in order; yields indices and scores, batch by batch."""
         for batch in pipeline.padded_batches(split, self.batch_size):
-            real = batch["_mask"]
-            scored = self.score_batch(batch["image"])
-            yield batch["index"][real], Scored(*(array[real] for array in scored))
+            count = int(np.sum(batch["_mask"]))  # padding stands at the end
+            yield batch["index"][:count], self.score_batch(batch["image"][:count])
 
     def batch_for(self, count: int) -> int:
         """How many images to score together where there are `count`.
@@ -139,7 +138,7 @@ class Detector:
         padded = np.concatenate([images, padding])
         padded = jax.device_put(padded, sharding.split(self._mesh))
         scored = _score(self._method, self._mesh, self.params, self._mu, padded)
-        return Scored(*(array[:count] for array in jax.device_get(scored)))
+        return jax.tree.map(lambda array: array[:count], jax.device_get(scored))
 
     def calibrated(self, train: records.Split, held_out: records.Split) -> Detector:
         """The detector with mu, threshold and colours from normal images.
@@ -197,8 +196,8 @@ def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:
 
 def uncalibrated(config: ml_collections.ConfigDict, params: Any) -> Detector:
     """A detector that has seen no normal images yet."""
-    scales = len(config.masks.stripe_pairs)
-    blank = Calibration((0.0,) * scales, math.inf, 0.0, 0, False, 0.0, 1.0)
+    maps = methods.create(config).maps
+    blank = Calibration((0.0,) * maps, math.inf, 0.0, 0, False, 0.0, 1.0)
     return Detector(config, params, blank)
 
 
@@ -229,11 +228,14 @@ def load(workdir: str | pathlib.Path) -> Detector:
         raise errors.UserError(
             f"{folder / _CALIBRATION} cannot be read ({error}); train again"
         ) from None
-    method = methods.create(config)
-    shapes = jax.eval_shape(method.init, 0)
     mesh, _ = sharding.scoring_mesh(config.scoring.images_per_call)
-    like = checkpoints.abstract(
-        method.inference_params(shapes), sharding.replicated(mesh)
-    )
+    shapes = jax.eval_shape(functools.partial(_untrained, methods.create(config)))
+    like = checkpoints.abstract(shapes, sharding.replicated(mesh))
     params = checkpoints.load_params(folder / _PARAMS, like)
     return Detector(config, params, calibration)
+
+
+def _untrained(method):
+    """Inference weights of the right shapes."""
+    trained = {stage.folder: stage.params(stage.init(0)) for stage in method.stages}
+    return method.inference_params(trained, method.measure.init())

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_scadn import baselines, metrics, pictures, tables
+from jax_scadn import (
+    atomic,
+    baselines,
+    errors,
+    metrics,
+    pictures,
+    tables,
+    uncertainty,
+)
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records
 from jax_scadn.detector import Detector
 
 STEM = "results"
+SCORES = "images.csv"
 ALL = "all"
 # Metric -> heading of its column.
 COLUMNS = {
@@ -27,6 +38,20 @@ COLUMNS = {
 }
 
 
+class ImageScores(NamedTuple):
+    """What detectors make of each test image.
+
+    Attributes:
+      paths: (n,) by which the images of two runs are paired.
+      labels: (n,) bool, True where anomalous.
+      scores: by detector, (n,) float64, in which the detector's float32 are exact.
+    """
+
+    paths: list[str]
+    labels: np.ndarray
+    scores: dict[str, np.ndarray]
+
+
 def evaluate(
     detector: Detector, dataset: records.Dataset, folder: pathlib.Path
 ) -> dict[str, Any]:
@@ -35,24 +60,27 @@ def evaluate(
     Args:
       detector: calibrated.
       dataset: its training images serve the two trivial detectors.
-      folder: gets `results.json`, `.csv`, `.md`, `roc.png` and `sheet.png`.
+      folder: gets `results.json`, `.csv`, `.md`, `images.csv` (`read_scores`),
+        `roc.png` and `sheet.png`.
 
     Returns:
       What `results.json` holds: for each detector the metrics over all test images
       and for each kind of defect, how the threshold did, and the merges of scales.
+      Over all images the image AUROC has its 95 % interval (`uncertainty`), or None
+      where a class has too few images.
     """
     test, config = dataset.test, detector.config
     shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
-    maps, scores, scales, means, repainted = [], [], [], [], {}
+    maps, scores, scales, means, drawn = [], [], [], [], {}
     for indices, scored in detector.score_split(test):
         maps.extend(scored.maps)
         scores.append(scored.scores)
         scales.append(scored.scales)
         means.append(scored.scale_means)
-        repainted |= {
-            i: picture
-            for i, picture in zip(indices.tolist(), scored.repainted, strict=True)
-            if i in shown
+        drawn |= {
+            index: {name: made[n] for name, made in scored.pictures.items()}
+            for n, index in enumerate(indices.tolist())
+            if index in shown
         }
     scores, scales = np.concatenate(scores), np.concatenate(scales)
     masks = _masks(test)
@@ -63,6 +91,7 @@ def evaluate(
     threshold = detector.calibration.threshold
     results = {
         "name": config.name,
+        "dataset": dataset.name,
         "category": dataset.category,
         "method": config.method,
         "preset": config.preset,
@@ -81,6 +110,8 @@ def evaluate(
         "merges": _merges(test.labels, np.concatenate(means), detector.calibration.mu),
         "threshold": {
             "value": threshold,
+            "images": detector.calibration.threshold_images,
+            "held_out": detector.calibration.held_out,
             "false_alarm_rate_wanted": detector.calibration.false_alarm_rate,
             "normal_above": _share_above(
                 scores, test.labels, records.NORMAL, threshold
@@ -97,7 +128,7 @@ def evaluate(
     sheet = [
         pictures.Row(
             image=images_lib.as_float(test[i].image),
-            reconstruction=repainted[i],
+            made=drawn[i],
             heat=maps[i],
             mask=test[i].mask,
             label=_label(test.items[i]),
@@ -109,9 +140,46 @@ def evaluate(
     low, high = detector.calibration.low, detector.calibration.high
     if sheet:
         pictures.contact_sheet(sheet, low, high, folder / "sheet.png")
-    # Last: who finds the tables finds the pictures too.
+    _write_scores(
+        test, {name: s for name, (_, s) in detections.items()}, folder / SCORES
+    )
+    # Last: who finds the tables finds the rest too.
     tables.write(results, rows(results), folder, STEM)
     return results
+
+
+def read_scores(folder: pathlib.Path) -> ImageScores:
+    """Reads `images.csv` from the folder that `evaluate` wrote into.
+
+    Raises:
+      errors.UserError: the file is missing or damaged.
+    """
+    path = folder / SCORES
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *images = csv.reader(file, strict=True)
+        paths, _, labels, *columns = zip(*images, strict=True)
+        return ImageScores(
+            paths=list(paths),
+            labels=np.array(labels, np.int32).astype(bool),
+            scores={
+                name: np.array(column, np.float64)
+                for name, column in zip(header[3:], columns, strict=True)
+            },
+        )
+    except FileNotFoundError:
+        raise errors.UserError(
+            f"{path} does not exist: run jax_scadn.evaluate on this work directory"
+        ) from None
+    except (ValueError, csv.Error) as error:
+        raise errors.UserError(
+            f"{path} is damaged ({error}): run jax_scadn.evaluate again"
+        ) from error
+
+
+def trained(results: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of the trained detector, by kind of defect."""
+    return results["detectors"][results["method"].upper()]
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -190,11 +258,20 @@ def _by_defect(test: records.Split, masks, maps, scores) -> dict[str, Any]:
             "image": metrics.image_metrics(test.labels[which], scores[which]),
             "pixel": pixel,
         }
+    table[ALL]["image"]["auroc_interval"] = _interval(test.labels, scores)
     return table
 
 
-def _merges(labels, means, mu) -> dict[str, Any]:
+def _interval(labels, scores) -> list[float] | None:
+    if np.bincount(labels, minlength=2).min() < uncertainty.LEAST:
+        return None
+    return list(uncertainty.auroc_interval(labels, scores))
+
+
+def _merges(labels, means, mu) -> dict[str, Any] | None:
     """Image AUROC of each way to merge the scales, and of each scale alone."""
+    if means.shape[1] == 1:
+        return None
 
     def auroc(scores):
         return metrics.image_metrics(labels, scores)["auroc"]
@@ -211,6 +288,19 @@ def _merges(labels, means, mu) -> dict[str, Any]:
 def _share_above(scores, labels, label: int, threshold: float) -> float:
     chosen = scores[labels == label]
     return float(np.mean(chosen > threshold)) if len(chosen) else float("nan")
+
+
+def _write_scores(
+    test: records.Split, scores: Mapping[str, np.ndarray], path: pathlib.Path
+) -> None:
+    """A row an image; Python writes a float so that it is read back as it was."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "defect", "anomalous", *scores])
+    anomalous = (test.labels == records.ANOMALOUS).astype(int)
+    columns = [column.tolist() for column in (anomalous, *scores.values())]
+    writer.writerows(zip(test.paths, test.defects, *columns, strict=True))
+    atomic.write_text(path, text.getvalue())
 
 
 def _for_the_sheet(defects: Sequence[str], count: int) -> list[int]:

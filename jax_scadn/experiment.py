@@ -70,38 +70,118 @@ def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
     _summarise(workdir, [folder.name for folder in found])
 
 
+class Job:
+    """One category: its data, its settings and where everything is written.
+
+    Args:
+      config: resolved settings, with the category set.
+      workdir: a folder of its own.
+      trained_in: work directory of the training, where that is another one's: jobs
+        whose settings differ in evaluation only share one.
+
+    Raises:
+      errors.UserError: the data cannot be used, or the folder is another run's.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        workdir: pathlib.Path,
+        trained_in: pathlib.Path | None = None,
+    ):
+        _refuse_other_settings(config, workdir)
+        self.config = config
+        self.workdir = workdir
+        self.trained_in = trained_in or workdir
+        self.dataset = _dataset(config)
+        self.method = methods.create(config)
+        _write_settings(config, workdir)
+
+    def run(self, stage: int, trained: dict[str, Any]) -> training.Run:
+        """The training of one stage.
+
+        Args:
+          stage: its number.
+          trained: weights of the stages before it, by folder.
+        """
+        stage = self.method.stages[stage]
+        train = self.dataset.train
+        source = stage.source(self.config, train, trained, self.trained_in)
+        folder = self.trained_in / stage.folder
+        return training.Run(self.config, self.method, stage, source, train, folder)
+
+    def finish(self, trained: dict[str, Any]) -> dict[str, Any] | None:
+        """Calibrates and saves the detector, and evaluates it.
+
+        Args:
+          trained: weights of all stages by folder.
+
+        Returns:
+          See `evaluate`.
+        """
+        measure = self.method.measure.load_params(self.config.vgg_weights)
+        params = self.method.inference_params(trained, measure)
+        found = detector.uncalibrated(self.config, params)
+        found = found.calibrated(self.dataset.train, self.dataset.held_out)
+        found.save(self.workdir)
+        return self.evaluate(found)
+
+    def evaluate(self, found: detector.Detector) -> dict[str, Any] | None:
+        """Writes the results; None where there is nothing to evaluate."""
+        if len(self.dataset.test) and self.config.evaluation.after_training:
+            folder = self.workdir / _EVALUATION
+            return evaluation.evaluate(found, self.dataset, folder)
+        return None
+
+
+def is_finished(workdir: pathlib.Path) -> bool:
+    """Whether a work directory holds a detector and its results."""
+    return detector.is_saved(workdir) and _results(workdir).exists()
+
+
+def _results(workdir: pathlib.Path) -> pathlib.Path:
+    return workdir / _EVALUATION / f"{evaluation.STEM}.json"
+
+
 def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
-    results = workdir / _EVALUATION / f"{evaluation.STEM}.json"
-    _refuse_other_settings(config, workdir)
-    if detector.is_saved(workdir) and results.exists():
+    if is_finished(workdir):
+        _refuse_other_settings(config, workdir)
         print(
             f"{workdir} is finished; delete it to train again, or only "
             f"{workdir / 'detector'} to train for more steps"
         )
-        print((results.with_suffix(".md")).read_text())
+        print(_results(workdir).with_suffix(".md").read_text())
         return
-    dataset = _dataset(config)
-    _write_settings(config, workdir)
-    _print_size(config, dataset)
+    job = Job(config, workdir)
+    _print_size(config, job.dataset)
     if detector.is_saved(workdir):
-        trained = detector.load(workdir)
+        results = job.evaluate(detector.load(workdir))
     else:
-        method = methods.create(config)
-        params = training.fit(config, method, dataset.train, workdir)
-        trained = _calibrated(config, params, dataset, workdir)
-    if len(dataset.test) and config.evaluation.after_training:
-        _report(trained, dataset, workdir)
+        trained: dict[str, Any] = {}
+        for number, stage in enumerate(job.method.stages):
+            (weights,) = training.fit([job.run(number, trained)])
+            if isinstance(weights, errors.UserError):
+                raise weights
+            trained[stage.folder] = weights
+        print("calibrating on normal images")
+        results = job.finish(trained)
+    _print_results(results, workdir)
     _print_next(workdir)
 
 
 def import_detector(
-    config: ml_collections.ConfigDict, params: Any, workdir: pathlib.Path
+    config: ml_collections.ConfigDict, trained: dict[str, Any], workdir: pathlib.Path
 ) -> None:
-    """Calibrates weights that were trained elsewhere, and saves the detector."""
+    """Makes a detector of weights that were trained elsewhere.
+
+    Args:
+      config: resolved settings.
+      trained: weights of each stage by its folder.
+      workdir: where there is no detector yet.
+    """
     if detector.is_saved(workdir):
         raise errors.UserError(f"{workdir} holds a detector; give another --workdir")
-    workdir.mkdir(parents=True, exist_ok=True)
-    _calibrated(config, params, _dataset(config), workdir)
+    _print_results(Job(config, workdir).finish(trained), workdir)
     _print_next(workdir)
 
 
@@ -122,14 +202,6 @@ def _print_size(config: ml_collections.ConfigDict, dataset: records.Dataset) -> 
     print(f"{counts} images; decoded they take {mib:.1f} MiB and are {kept}")
 
 
-def _calibrated(config, params, dataset, workdir: pathlib.Path) -> detector.Detector:
-    print("calibrating on normal images")
-    trained = detector.uncalibrated(config, params)
-    trained = trained.calibrated(dataset.train, dataset.held_out)
-    trained.save(workdir)
-    return trained
-
-
 def _print_next(workdir: pathlib.Path) -> None:
     print(f"next: python -m jax_scadn.evaluate --workdir={workdir}")
     print(
@@ -147,20 +219,22 @@ def _evaluate_one(workdir: pathlib.Path, data_path: str) -> None:
         raise errors.UserError(
             f"the data of {workdir} has no test images; use jax_scadn.predict"
         )
-    _report(trained, dataset, workdir)
+    results = evaluation.evaluate(trained, dataset, workdir / _EVALUATION)
+    _print_results(results, workdir)
 
 
-def _report(trained: detector.Detector, dataset, workdir: pathlib.Path) -> None:
-    folder = workdir / _EVALUATION
-    results = evaluation.evaluate(trained, dataset, folder)
+def _print_results(results: dict[str, Any] | None, workdir: pathlib.Path) -> None:
+    if results is None:
+        return
     print(tables.markdown(evaluation.rows(results)))
     at = results["threshold"]
     print(
-        f"threshold {at['value']:.4g} from {trained.calibration.threshold_images} "
-        f"{'held-out ' if trained.calibration.held_out else 'training '}normal images: "
+        f"threshold {at['value']:.4g} from {at['images']} "
+        f"{'held-out ' if at['held_out'] else 'training '}normal images: "
         f"{_percent(at['normal_above'])} of the normal and "
         f"{_percent(at['anomalous_above'])} of the anomalous test images are above it"
     )
+    folder = workdir / _EVALUATION
     print(f"heat maps: {folder / 'sheet.png'}")
     print(f"tables and ROC plot: {folder}")
 
@@ -173,7 +247,7 @@ def _summarise(workdir: pathlib.Path, categories) -> None:
     """The table of all categories with their mean."""
     every: list[dict[str, Any]] = []
     for category in categories:
-        path = workdir / category / _EVALUATION / f"{evaluation.STEM}.json"
+        path = _results(workdir / category)
         if path.exists():
             every.append(json.loads(path.read_text()))
     if len(every) < len(categories):
@@ -193,14 +267,16 @@ def _refuse_other_settings(
       errors.UserError: the directory belongs to a run with other settings.
     """
     path = workdir / detector.CONFIG
-    trained = any((workdir / name).exists() for name in ("checkpoints", "detector"))
+    kept = ("checkpoints", "*/checkpoints", "detector")
+    trained = any(found for pattern in kept for found in workdir.glob(pattern))
     if path.exists() and trained:
-        ours, theirs = _flat(config), _flat(configuration.read(path))
-        for name in ours:
-            if name not in _FREE and ours[name] != theirs[name]:
+        ours = configuration.flat(config)
+        theirs = configuration.flat(configuration.read(path))
+        for name, value in ours.items():
+            if name not in _FREE and value != theirs.get(name):
                 raise errors.UserError(
-                    f"{workdir} belongs to a run with {name}={theirs[name]!r}, not "
-                    f"{ours[name]!r}; give another --workdir or delete it"
+                    f"{workdir} belongs to a run with {name}={theirs.get(name)!r}, not "
+                    f"{value!r}; give another --workdir or delete it"
                 )
 
 
@@ -210,13 +286,3 @@ def _write_settings(config: ml_collections.ConfigDict, workdir: pathlib.Path) ->
         configuration.write(config, workdir / detector.CONFIG)
     except OSError as error:
         raise errors.UserError(f"{workdir} cannot be written: {error}") from None
-
-
-def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = tuple(value) if isinstance(value, list) else value
-    return flat

@@ -73,3 +73,43 @@ def reconstruction(
 def feature_matching(real: Sequence[jax.Array], fake: Sequence[jax.Array]) -> jax.Array:
     """Sum over layers of the mean absolute difference of discriminator features."""
     return sum(jnp.mean(jnp.abs(r - f)) for r, f in zip(real, fake, strict=True))
+
+
+def multiscale_lsgan_discriminator(
+    real: Sequence[jax.Array], fake: Sequence[jax.Array]
+) -> jax.Array:
+    """Least-squares loss of a multi-scale discriminator, summed over its scales.
+
+    Each scale gives mean((D(real) - 1)^2) + mean(D(fake)^2). D is the raw output, as
+    in MUNIT and UTAD's public code, and not its sigmoid, as in 'lsgan' above.
+
+    Args:
+      real: each scale's outputs on real images.
+      fake: on generated ones.
+    """
+    return sum(
+        jnp.mean(jnp.square(r - 1)) + jnp.mean(jnp.square(f))
+        for r, f in zip(real, fake, strict=True)
+    )
+
+
+def multiscale_lsgan_generator(fake: Sequence[jax.Array]) -> jax.Array:
+    """mean((D(fake) - 1)^2) of the raw outputs, summed over the scales."""
+    return sum(jnp.mean(jnp.square(f - 1)) for f in fake)
+
+
+def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
+    """Elementwise (output - target)^2, of impressions in UTAD's Eq. 5."""
+    _check_shapes(output_bhwc, target_bhwc)
+    return jnp.square(output_bhwc - target_bhwc)
+
+
+def absolute_error(output: jax.Array, target: jax.Array) -> jax.Array:
+    """Elementwise |output - target|, of images, contents and details alike."""
+    _check_shapes(output, target)
+    return jnp.abs(output - target)
+
+
+def _check_shapes(output: jax.Array, target: jax.Array) -> None:
+    if output.shape != target.shape:
+        raise ValueError(f"output {output.shape} != target {target.shape}")

@@ -19,7 +19,6 @@ from PIL import Image
 from jax_scadn import atomic, metrics
 
 COLORMAP = "inferno"  # even to the eye, and rises in brightness: reads in grey too
-COLUMNS = ("input", "reconstruction", "heat map", "overlay", "mask")
 
 # Of a contact sheet, in pixels.
 DPI, SMALLEST_CELL, LARGEST_CELL = 100, 128, 256
@@ -38,7 +37,7 @@ class Row:
 
     Attributes:
       image: what the detector saw.
-      reconstruction: what it made of it, or None.
+      made: what it made of the image, by name.
       heat: (H, W) anomaly map.
       mask: (H, W) bool, True where anomalous, or None.
       label: file name or defect.
@@ -47,7 +46,7 @@ class Row:
     """
 
     image: np.ndarray
-    reconstruction: np.ndarray | None
+    made: Mapping[str, np.ndarray]
     heat: np.ndarray
     mask: np.ndarray | None
     label: str
@@ -112,7 +111,6 @@ def contact_sheet(
     low: float,
     high: float,
     path: pathlib.Path,
-    columns: Sequence[str] = COLUMNS,
 ) -> None:
     """Writes a picture with one row an image, titles above and the scale below.
 
@@ -123,17 +121,16 @@ def contact_sheet(
       rows: at least one; some hundred at most fit into a picture.
       low, high: heat that gets the first and the last colour.
       path: with an ending that matplotlib knows, such as .png.
-      columns: which of `COLUMNS` to draw; those that no row can fill are left out.
 
     Raises:
-      ValueError: no rows, a column that does not exist, or `low >= high`.
+      ValueError: no rows, or `low >= high`.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
-    if not set(columns) <= set(COLUMNS):
-        raise ValueError(f"columns {tuple(columns)} are not all among {COLUMNS}")
     grid = [_cells(row, low, high) for row in rows]
-    columns = [name for name in columns if any(name in cells for cells in grid)]
+    made = dict.fromkeys(name for row in rows for name in row.made)
+    columns = ["input", *made, "heat map", "overlay"]
+    columns += ["mask"] * any(row.mask is not None for row in rows)
     shapes = np.array([cell.shape[:2] for cells in grid for cell in cells.values()])
     cell_height, cell_width = shapes.max(axis=0)
     width = LABEL_WIDTH + len(columns) * (cell_width + GAP) - GAP + MARGIN
@@ -212,7 +209,7 @@ def _share(map_hw: np.ndarray, low: float, high: float) -> np.ndarray:
 def _cells(row: Row, low: float, high: float) -> dict[str, np.ndarray]:
     pictures = {
         "input": row.image,
-        "reconstruction": row.reconstruction,
+        **row.made,
         "heat map": heat_map(row.heat, low, high),
         "overlay": overlay(row.image, row.heat, low, high),
         "mask": row.mask,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -15,17 +16,17 @@ class Scored(NamedTuple):
 
     Attributes:
       maps: (B, H, W) anomaly maps.
-      scores: (B,) image scores, the mean of the map.
+      scores: (B,) image scores, the mean or the maximum of the map.
       scales: (B,) index of the scale that the map was taken from; -1 if merged.
       scale_means: (B, K) mean of each scale's map.
-      repainted: (B, H, W, C) the image repainted from its surroundings.
+      pictures: (B, H, W, C) in [0, 1] by name, what the networks made of the image.
     """
 
     maps: jax.Array
     scores: jax.Array
     scales: jax.Array
     scale_means: jax.Array
-    repainted: jax.Array
+    pictures: dict[str, jax.Array]
 
 
 def scale_maps(error_mbhw: jax.Array) -> jax.Array:
@@ -54,32 +55,37 @@ def scale_repainted(repainted_mbhwc: jax.Array, masks_mhw: jax.Array) -> jax.Arr
 
 
 def merge(
-    how: str, mu_k: jax.Array, maps_bkhw: jax.Array, repainted_bkhwc: jax.Array
+    how: str,
+    image_score: str,
+    mu_k: jax.Array,
+    maps_bkhw: jax.Array,
+    pictures_bkhwc: dict[str, jax.Array],
 ) -> Scored:
     """One map for each image out of those of its scales.
 
     Args:
       how: 'max_mu' takes the scale with the largest mean(E_i) - mu_i, Eq. 8 and 9;
         'max' the one with the largest mean(E_i); 'mean' averages the scales.
+      image_score: 'mean' or 'max' of the merged map.
       mu_k: mean error of each scale on normal training images.
       maps_bkhw: each scale's map E_i.
-      repainted_bkhwc: each scale's repainted image.
+      pictures_bkhwc: each scale's pictures.
     """
     means = jnp.mean(maps_bkhw, axis=(2, 3))
     if how == "mean":
-        return Scored(
-            maps=jnp.mean(maps_bkhw, axis=1),
-            scores=jnp.mean(means, axis=1),
-            scales=jnp.full(means.shape[:1], -1),
-            scale_means=means,
-            repainted=jnp.mean(repainted_bkhwc, axis=1),
-        )
-    chosen = jnp.argmax(means - mu_k[None] if how == "max_mu" else means, axis=1)
-    rows = jnp.arange(len(chosen))
+        scales = jnp.full(means.shape[:1], -1)
+        merged = functools.partial(jnp.mean, axis=1)
+    else:
+        scales = jnp.argmax(means - mu_k[None] if how == "max_mu" else means, axis=1)
+
+        def merged(candidates):
+            return candidates[jnp.arange(len(scales)), scales]
+
+    maps = merged(maps_bkhw)
     return Scored(
-        maps=maps_bkhw[rows, chosen],
-        scores=means[rows, chosen],
-        scales=chosen,
+        maps=maps,
+        scores=merged(means) if image_score == "mean" else jnp.max(maps, axis=(1, 2)),
+        scales=scales,
         scale_means=means,
-        repainted=repainted_bkhwc[rows, chosen],
+        pictures=jax.tree.map(merged, pictures_bkhwc),
     )

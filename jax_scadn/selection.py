@@ -27,12 +27,22 @@ class Selection:
       config: resolved settings.
       method: whose `selection_error(params, images)` gives (B,) errors.
       train: normal training images.
+      batch_size: of the training.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, method, train: records.Split):
-        epoch = pipeline.batches_per_epoch(len(train), config.training.batch_size)
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        method,
+        train: records.Split,
+        batch_size: int,
+    ):
         self.wanted = config.selection.keep == "best"
-        self._every = config.selection.every_epochs * epoch if self.wanted else 0
+        self._every = 0
+        if not self.wanted:
+            return
+        epoch = pipeline.batches_per_epoch(len(train), batch_size)
+        self._every = config.selection.every_epochs * epoch
         self._method = method
         self._images = train.first(config.selection.images)
         self._mesh, self._batch_size = sharding.scoring_mesh(

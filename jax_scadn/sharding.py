@@ -20,9 +20,13 @@ def mesh(batch_size: int) -> Mesh:
         logging.warning(
             "a batch of %d uses %d of %d devices", batch_size, used, len(devices)
         )
-    return jax.make_mesh(
-        (used,), (BATCH,), axis_types=(AxisType.Auto,), devices=devices[:used]
-    )
+    return _mesh(used)
+
+
+def spread(count: int) -> tuple[Mesh, int]:
+    """A mesh for that many things of their own, and their number rounded up to it."""
+    used = min(count, len(jax.devices()))
+    return _mesh(used), -(-count // used) * used
 
 
 def scoring_mesh(images: int) -> tuple[Mesh, int]:
@@ -60,4 +64,21 @@ def map_images(mesh: Mesh, function: Callable, replicated: int) -> Callable:
         in_specs=(*([PartitionSpec()] * replicated), PartitionSpec(BATCH)),
         out_specs=PartitionSpec(BATCH),
         check_vma=False,
+    )
+
+
+def map_shards(mesh: Mesh, function: Callable) -> Callable:
+    """The function run by each device on its own share of all arguments."""
+    return jax.shard_map(
+        function,
+        mesh=mesh,
+        in_specs=PartitionSpec(BATCH),
+        out_specs=PartitionSpec(BATCH),
+        check_vma=False,
+    )
+
+
+def _mesh(used: int) -> Mesh:
+    return jax.make_mesh(
+        (used,), (BATCH,), axis_types=(AxisType.Auto,), devices=jax.devices()[:used]
     )

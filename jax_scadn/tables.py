@@ -1,4 +1,4 @@
-"""Results as text: JSON to compute with, CSV for spreadsheets, Markdown to read."""
+"""Results as text: JSON to compute with, CSV for spreadsheets, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import json
 import math
 import numbers
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jax_scadn import atomic
+
+# What LaTeX is to typeset as numbers, and what it would read as something else.
+_LATEX_NUMBER = re.compile(r"[-+]\d\S*|\S+ ± \S+")
+_LATEX_ESCAPES = str.maketrans(
+    {character: rf"\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$"}
+)
 
 
 def markdown(
@@ -52,11 +61,31 @@ def markdown(
     return "".join(lines)
 
 
+def latex(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> str:
+    """Rows of a tabular, the header first and a line below it.
+
+    Args:
+      rows, columns: as in `markdown`.
+
+    Returns:
+      The lines, each with a line break after it.
+    """
+    columns = _columns(rows) if columns is None else list(columns)
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    lines = [
+        rf"{' & '.join(map(_latex_cell, texts))} \\" for texts in (columns, *cells)
+    ]
+    return "\n".join([lines[0], r"\hline", *lines[1:]]) + "\n"
+
+
 def write(
     results: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
     directory: pathlib.Path,
     stem: str,
+    text: str | None = None,
 ) -> None:
     """Writes `<stem>.md`, `<stem>.csv` and, last, `<stem>.json` into `directory`.
 
@@ -69,14 +98,16 @@ def write(
         Markdown (`markdown`).
       directory: is made if it does not exist.
       stem: of the three file names.
+      text: of the Markdown; None for the table of `rows`.
 
     Raises:
       TypeError: a result is of a type that JSON has no word for.
     """
-    atomic.write_text(directory / f"{stem}.md", markdown(rows))
+    text = markdown(rows) if text is None else text
+    atomic.write_text(directory / f"{stem}.md", text)
     atomic.write_text(directory / f"{stem}.csv", _csv(rows))
-    text = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
-    atomic.write_text(directory / f"{stem}.json", text)
+    whole = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
+    atomic.write_text(directory / f"{stem}.json", whole)
 
 
 def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -97,6 +128,13 @@ def _cell(value: Any) -> str:
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
         return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.4g}"
     return str(value).replace("|", r"\|").replace("\n", " ")
+
+
+def _latex_cell(text: str) -> str:
+    if _LATEX_NUMBER.fullmatch(text):
+        text = text.replace("±", r"\pm")
+        return f"${text}$"
+    return text.translate(_LATEX_ESCAPES)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,8 @@ import math
 import pathlib
 import signal
 import threading
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import jax
 import ml_collections
@@ -16,112 +17,275 @@ import numpy as np
 
 from jax_scadn import checkpoints as checkpoints_lib
 from jax_scadn import errors, sharding, writers
-from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 from jax_scadn.selection import Selection
 
 _PICTURES = 4  # images in TensorBoard
 
 
+class Stage(Protocol):
+    """What a method trains: pure functions over one state.
+
+    Hashable and equal where the compiled step is: everything that may vary without
+    another program is in the hyperparameters, whose leaves are arrays.
+
+    Attributes:
+      folder: of the stage in the work directory; '' is the work directory itself.
+    """
+
+    folder: str
+
+    def schedule(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+        """The settings with `batch_size`, `epochs` and `steps` of the stage."""
+
+    def source(
+        self,
+        config: ml_collections.ConfigDict,
+        train: records.Split,
+        trained: dict[str, Any],
+        workdir: pathlib.Path,
+    ) -> Sequence[dict[str, np.ndarray]]:
+        """What the stage sees of the training images; `trained` by stage folder."""
+
+    def init(self, seed: int | jax.Array) -> Any:
+        """The state before the first update; its `step` counts finished updates."""
+
+    def hyperparameters(self, config: ml_collections.ConfigDict) -> Any:
+        """Arrays."""
+
+    def step(self, state: Any, hyper: Any, batch: dict[str, jax.Array]):
+        """One update: (state, losses by name)."""
+
+    def params(self, state: Any) -> Any:
+        """The weights that inference needs."""
+
+    def picture(self, params: Any, hyper: Any, batch: dict[str, jax.Array]):
+        """Images beside what the networks make of them, (B, H, n W, C) in [0, 1]."""
+
+
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def train_step(method, state, hyper, batch):
-    """One update. Runs with the same settings share the compiled program."""
-    return method.step(state, hyper, batch)
+def train_step(stage, state, hyper, batch):
+    """One update. Runs with the same stage share the compiled program."""
+    return stage.step(state, hyper, batch)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def init(method, seed):
+def init(stage, seed):
     """The state before the first update."""
-    return method.init(seed)
+    return stage.init(seed)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _repainted(method, params, images):
-    return method.repainted(params, images_lib.as_float(images))
+def _picture(stage, params, hyper, batch):
+    return stage.picture(params, hyper, batch)
 
 
-def total_steps(config: ml_collections.ConfigDict, images: int) -> int:
-    """Updates that the settings ask for, for that many training images."""
-    training = config.training
-    epoch = pipeline.batches_per_epoch(images, training.batch_size)
-    return training.steps or training.epochs * epoch
+def total_steps(schedule: ml_collections.ConfigDict, images: int) -> int:
+    """Updates that a schedule asks for, for that many training images."""
+    epoch = pipeline.batches_per_epoch(images, schedule.batch_size)
+    return schedule.steps or schedule.epochs * epoch
 
 
-def fit(
-    config: ml_collections.ConfigDict,
-    method,
-    train: records.Split,
-    workdir: pathlib.Path,
-) -> Any:
-    """Trains, or goes on where a checkpoint in the work directory ends.
+class Run:
+    """One training in its folder: what is done before and after its steps.
 
     Args:
       config: resolved settings.
-      method: what to train, see `methods.create`.
-      train: normal images.
-      workdir: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
+      method: whose stage it is; it measures the weights to be selected.
+      stage: what to train.
+      source: elements of batches, see `Stage.source`.
+      train: normal images, to select weights with.
+      folder: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        method,
+        stage: Stage,
+        source: Sequence[dict[str, np.ndarray]],
+        train: records.Split,
+        folder: pathlib.Path,
+    ):
+        schedule = stage.schedule(config)
+        self.config = config
+        self.stage = stage
+        self.batch_size = schedule.batch_size
+        self.hyper = stage.hyperparameters(config)
+        self.steps = total_steps(schedule, len(source))
+        self.failure: errors.UserError | None = None
+        self._iterator = pipeline.training_iterator(
+            source, self.batch_size, config.seed, config.data.flip, config.data.threads
+        )
+        self._shown = pipeline.first(source, _PICTURES)
+        self._selection = Selection(config, method, train, self.batch_size)
+        self._folder = folder
+
+    def open(self, stack: contextlib.ExitStack, bar: bool = True) -> None:
+        """Opens the checkpoints and the log until the stack closes."""
+        self._checkpoints = checkpoints_lib.Checkpoints(self._folder / "checkpoints")
+        stack.callback(self._checkpoints.close)
+        self.step = self._kept = self._checkpoints.last_step or 0
+        self._writer = writers.Writer(
+            self._folder,
+            self.step,
+            self.steps,
+            self.batch_size,
+            self.config.training.log_every,
+            bar,
+        )
+        stack.callback(self._writer.close)
+
+    @property
+    def active(self) -> bool:
+        """Whether steps are left to be done."""
+        return self.step < self.steps and self.failure is None
+
+    def start(self, where: jax.sharding.Sharding) -> Any:
+        """The state to go on from, restored or fresh; it moves the data along."""
+        if self._checkpoints.last_step is None:
+            return jax.device_put(init(self.stage, self.config.seed), where)
+        return self._checkpoints.restore(self._like(where), self._iterator)
+
+    def next_batch(self) -> dict[str, np.ndarray]:
+        return next(self._iterator)
+
+    def saves(self, leaving: bool) -> bool:
+        """Whether `keep` will write a checkpoint."""
+        due = self.step % self.config.training.checkpoint_every == 0
+        return self.step > self._kept and (leaving or not self.active or due)
+
+    def keep(self, state: Callable[[], Any], leaving: bool) -> None:
+        """Selects and saves what is due; a run that failed keeps what it has.
+
+        Args:
+          state: gives the state of now.
+          leaving: whether the process is about to end.
+        """
+        if self.failure is not None or self.step == self._kept:
+            return
+        # Before the save: a run that is killed in between selects once more.
+        if self._selection.due(self.step):
+            params = self.stage.params(state())
+            error = self._selection.error(params)
+            self._writer.scalar(self.step, "selection_error", error)
+            if error < self._checkpoints.best_error:
+                self._checkpoints.save_best(self.step, params, error)
+        if self.saves(leaving):
+            self._checkpoints.save(self.step, state(), self._iterator)
+            self._kept = self.step
+
+    def draw(self, state: Callable[[], Any]) -> None:
+        """A picture for TensorBoard, where one is due."""
+        every = self.config.training.picture_every
+        if every > 0 and self.step % every == 0:
+            params = self.stage.params(state())
+            picture = _picture(self.stage, params, self.hyper, self._shown)
+            self._writer.picture(
+                self.step, "training images", np.concatenate(np.asarray(picture))
+            )
+
+    def write(self, step: int, losses: dict[str, np.ndarray]) -> None:
+        """Logs the losses of a step; those that are not finite fail the run."""
+        if self.failure is not None:
+            return
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                self.failure = errors.UserError(
+                    f"{name} is {value} at step {step}; the last checkpoint is of step "
+                    f"{self._checkpoints.last_step or 0}. Lower "
+                    "--config.optimizer.learning_rate, or use --config.dtype=float32"
+                )
+                return
+        self._writer.write(step, losses)
+
+    def result(self, state: Callable[[], Any]) -> Any:
+        """The weights to detect with: the last ones, or those selected."""
+        if self._selection.wanted:
+            mesh = sharding.mesh(self.batch_size)
+            like = self.stage.params(self._like(sharding.replicated(mesh)))
+            best = self._checkpoints.restore_best(like)
+            if best is not None:
+                return best
+        return self.stage.params(state())
+
+    def _like(self, where: jax.sharding.Sharding) -> Any:
+        shapes = jax.eval_shape(functools.partial(init, self.stage), self.config.seed)
+        return checkpoints_lib.abstract(shapes, where)
+
+
+class Alone:
+    """One run's state, its batch split over the devices.
+
+    Args:
+      runs: the only run.
+    """
+
+    def __init__(self, runs: Sequence[Run]):
+        (self._run,) = runs
+        mesh = sharding.mesh(self._run.batch_size)
+        replicated = sharding.replicated(mesh)
+        self._split = sharding.split(mesh)
+        self._hyper = jax.device_put(self._run.hyper, replicated)
+        self._state = self._run.start(replicated)
+
+    def state(self, _: int) -> Any:
+        """The state of now."""
+        return self._state
+
+    def step(self) -> dict[str, jax.Array]:
+        """One update; losses with the run's axis first."""
+        batch = jax.device_put(self._run.next_batch(), self._split)
+        with jax.transfer_guard("disallow"):
+            self._state, losses = train_step(
+                self._run.stage, self._state, self._hyper, batch
+            )
+        return {name: [value] for name, value in losses.items()}
+
+
+def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> list:
+    """Trains, or goes on where the checkpoints end.
+
+    Args:
+      runs: each with checkpoints, a log and a number of steps of its own.
+      states: how their states are kept and stepped: `Alone`, or `variants.Stacked`.
 
     Returns:
-      The weights to detect with: the last ones, or those with the lowest error on
-      normal images.
+      For each run the weights to detect with, or the `errors.UserError` that stopped
+      it: a loss that is not finite.
 
     Raises:
-      errors.UserError: a loss is not finite; the last checkpoint is from before.
       SystemExit: SIGTERM (status 0) or Ctrl-C (130), after a save.
     """
-    batch_size = config.training.batch_size
-    steps = total_steps(config, len(train))
-    mesh = sharding.mesh(batch_size)
-    replicated = sharding.replicated(mesh)
-    hyper = jax.device_put(method.hyperparameters(config), replicated)
-    iterator = pipeline.training_iterator(
-        train, batch_size, config.seed, config.data.flip, config.data.threads
-    )
-    shapes = jax.eval_shape(functools.partial(init, method), config.seed)
-    like = checkpoints_lib.abstract(shapes, replicated)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Stop())
-        checkpoints = checkpoints_lib.Checkpoints(workdir / "checkpoints")
-        stack.callback(checkpoints.close)
-        if checkpoints.last_step is None:
-            state = jax.device_put(init(method, config.seed), replicated)
-        else:
-            state = checkpoints.restore(like, iterator)
-        first = step = int(state.step)
-        every = config.training.log_every
-        writer = writers.Writer(workdir, first, steps, batch_size, every)
-        stack.callback(writer.close)
-        losses = _Losses(writer, checkpoints)
-        selection = Selection(config, method, train)
+        for number, run in enumerate(runs):
+            run.open(stack, bar=number == 0)
+        held = states(runs)
+        losses = _Losses(runs)
         while True:
-            # Before the save: a run that is killed in between selects once more.
-            if step > first and selection.due(step):
-                error = selection.error(method.inference_params(state))
-                writer.scalar(step, "selection_error", error)
-                if error < checkpoints.best_error:
-                    params = method.inference_params(state)
-                    checkpoints.save_best(step, params, error)
-            leaving = step >= steps or stop.signal is not None
-            due = leaving or step % config.training.checkpoint_every == 0
-            if step > first and due:
+            stopping = stop.signal is not None
+            if any(run.saves(stopping) for run in runs):
                 losses.flush()
-                checkpoints.save(step, state, iterator)
-            if leaving:
+            for number, run in enumerate(runs):
+                run.keep(functools.partial(held.state, number), stopping)
+            stepped = [run.active for run in runs]
+            if stopping or not any(stepped):
                 break
-            batch = jax.device_put(next(iterator), sharding.split(mesh))
-            with jax.transfer_guard("disallow"):
-                state, metrics = train_step(method, state, hyper, batch)
-            step += 1
-            losses.push(step, metrics)
-            if _due(step, config.training.picture_every):
-                _draw(writer, step, method, method.inference_params(state), train)
-        if step < steps:
-            print(f"saved at step {step} of {steps}; the same command goes on")
+            values = held.step()
+            for number, run in enumerate(runs):
+                if stepped[number]:
+                    run.step += 1
+                    run.draw(functools.partial(held.state, number))
+            losses.push(values, stepped)
+        if any(run.active for run in runs):
+            at = ", ".join(f"step {run.step} of {run.steps}" for run in runs)
+            print(f"saved at {at}; the same command goes on")
             raise SystemExit(130 if stop.signal == signal.SIGINT else 0)
-        best = None
-        if selection.wanted:
-            best = checkpoints.restore_best(method.inference_params(like))
-    return method.inference_params(state) if best is None else best
+        return [
+            run.failure or run.result(functools.partial(held.state, number))
+            for number, run in enumerate(runs)
+        ]
 
 
 class Stop:
@@ -154,41 +318,23 @@ class Stop:
 class _Losses:
     """Losses of the step that the device may still be at, fetched one step late."""
 
-    def __init__(
-        self, writer: writers.Writer, checkpoints: checkpoints_lib.Checkpoints
-    ):
-        self._writer = writer
-        self._checkpoints = checkpoints
-        self._running: tuple[int, Any] | None = None
+    def __init__(self, runs: Sequence[Run]):
+        self._runs = runs
+        self._running: tuple[Any, list[tuple[int, int]]] | None = None
 
-    def push(self, step: int, metrics: Any) -> None:
+    def push(self, values: dict[str, Any], stepped: Sequence[bool]) -> None:
+        """Takes losses with the runs' axis first, and which runs made a step."""
         self.flush()
-        self._running = (step, metrics)
+        steps = [(n, run.step) for n, run in enumerate(self._runs) if stepped[n]]
+        self._running = (values, steps)
 
     def flush(self) -> None:
-        """Waits for the step, writes its losses, stops if one is not finite."""
+        """Waits for the step and gives each run its losses."""
         if self._running is None:
             return
-        step, metrics = self._running
+        values, steps = self._running
         self._running = None
-        metrics = jax.device_get(metrics)
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise errors.UserError(
-                    f"{name} is {value} at step {step}; the last checkpoint is of step "
-                    f"{self._checkpoints.last_step or 0}. Lower "
-                    "--config.optimizer.learning_rate, or use --config.dtype=float32"
-                )
-        self._writer.write(step, metrics)
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
-
-
-def _draw(writer, step: int, method, params, train: records.Split) -> None:
-    """Normal images and what the generator makes of them, for TensorBoard."""
-    images = train.first(_PICTURES).images()
-    repainted = np.asarray(_repainted(method, params, images))
-    pairs = np.concatenate([images_lib.as_float(images), repainted], axis=2)
-    writer.picture(step, "input and repainted", np.concatenate(pairs))
+        values = jax.device_get(values)
+        for number, step in steps:
+            losses = {name: value[number] for name, value in values.items()}
+            self._runs[number].write(step, losses)

@@ -29,6 +29,7 @@ class Writer:
       steps: that the run shall have.
       batch_size: images per step.
       every: steps between two lines of the log.
+      bar: whether to show progress.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Writer:
         steps: int,
         batch_size: int,
         every: int,
+        bar: bool = True,
     ):
         self._every = every
         self._steps = steps
@@ -52,6 +54,7 @@ class Writer:
             initial=first_step,
             unit="step",
             dynamic_ncols=True,
+            disable=not bar,
             mininterval=0.5 if sys.stderr.isatty() else 60,
         )
         self._since = (time.monotonic(), first_step)

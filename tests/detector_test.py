@@ -17,7 +17,9 @@ def dataset():
 @pytest.fixture(scope="module")
 def calibrated(dataset):
     config = conftest.tiny()
-    params = jax.jit(methods.create(config).init)(0).generator
+    method = methods.create(config)
+    state = jax.jit(method.repainting.init)(0)
+    params = method.inference_params({"": state.generator}, {})
     return detector.uncalibrated(config, params).calibrated(
         dataset.train.subset(range(10)), dataset.held_out.subset(range(5))
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import tiny
 
-from jax_scadn import detector, evaluation, pictures, scoring
+from jax_scadn import detector, errors, evaluation, pictures, scoring, uncertainty
 from jax_scadn.data import records
 
 # Every image has its own grey value, by which the stub knows it.
@@ -53,6 +53,7 @@ def dataset(defects=DEFECTS, masks=(True,) * 5):
         train=records.Split(train),
         held_out=records.Split([item(15, records.GOOD, False)]),
         test=records.Split(test),
+        name="bolts",
     )
 
 
@@ -78,7 +79,9 @@ class Stub:
                 scores=means[scale][None],
                 scales=scale[None],
                 scale_means=means[None],
-                repainted=np.full((1, 32, 32, 1), record.image[0, 0, 0] / 255),
+                pictures={
+                    "repainted": np.full((1, 32, 32, 1), record.image[0, 0, 0] / 255)
+                },
             )
             yield np.array([index]), scored
 
@@ -105,11 +108,13 @@ def test_results_and_files(tmp_path):
         "results.json",
         "results.csv",
         "results.md",
+        "images.csv",
         "roc.png",
         "sheet.png",
     }
     assert json.loads((tmp_path / "results.json").read_text()) == results
     assert (results["category"], results["size"], results["seed"]) == ("bolt", 32, 0)
+    assert results["dataset"] == "bolts"
     assert results["images"] == {
         "train": 2,
         "held_out": 1,
@@ -162,10 +167,86 @@ def test_merges_and_threshold(tmp_path, sheet):
     assert merges["scales"] == pytest.approx([1, 3 / 6, 2 / 6])
     assert results["threshold"] == {
         "value": 0.65,
+        "images": 1,
+        "held_out": True,
         "false_alarm_rate_wanted": 0.01,
         "normal_above": 0,
         "anomalous_above": pytest.approx(2 / 3),
     }
+
+
+def test_the_auroc_of_all_images_has_an_interval(tmp_path, sheet, monkeypatch):
+    def auroc_interval(labels, scores):
+        assert labels.tolist() == [0, 0, 1, 1, 1]
+        return uncertainty.Interval(*sorted(scores[3:].tolist()))
+
+    monkeypatch.setattr(uncertainty, "auroc_interval", auroc_interval)
+    results = evaluation.evaluate(Stub(), dataset(), tmp_path)
+    scadn = results["detectors"]["SCADN"]
+    assert scadn["all"]["image"]["auroc_interval"] == pytest.approx(SCORES[3:])
+    assert "auroc_interval" not in scadn["hole"]["image"]
+    low, high = results["detectors"]["mean image"]["all"]["image"]["auroc_interval"]
+    # Of grey values 40 and 50 to the mean 15.
+    assert (low, high) == pytest.approx(((25 / 255) ** 2, (35 / 255) ** 2))
+
+
+def test_scores_of_each_image(tmp_path, sheet, monkeypatch):
+    # Not of five digits: what is read is what was found, bit for bit.
+    found = {value: np.float32(1) / np.float32(value) for value in MEANS}
+    stub = Stub()
+
+    def score_split(split):
+        for indices, scored in Stub.score_split(stub, split):
+            value = list(MEANS)[indices[0]]
+            yield indices, scored._replace(scores=np.array([found[value]]))
+
+    monkeypatch.setattr(stub, "score_split", score_split)
+    defects = ("good", "good", 'a "hole", cut', "stain", "stain")
+    evaluation.evaluate(stub, dataset(defects), tmp_path)
+    with (tmp_path / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "path",
+        "defect",
+        "anomalous",
+        "SCADN",
+        "mean image",
+        "nearest image",
+    ]
+    assert [row["anomalous"] for row in rows] == ["0", "0", "1", "1", "1"]
+    assert [row["defect"] for row in rows] == list(defects)
+    assert rows[0]["SCADN"] == "0.10000000149011612"
+    paths, labels, scores = evaluation.read_scores(tmp_path)
+    assert paths == [
+        f"test/{defect}/{value}.png"
+        for defect, value in zip(defects, MEANS, strict=True)
+    ]
+    assert labels.tolist() == [False, False, True, True, True]
+    assert list(scores) == ["SCADN", "mean image", "nearest image"]
+    assert scores["SCADN"].tolist() == [float(score) for score in found.values()]
+    assert (np.float32(scores["mean image"]) == scores["mean image"]).all()
+
+
+def test_scores_that_cannot_be_read(tmp_path):
+    with pytest.raises(errors.UserError, match=r"images\.csv does not exist: run"):
+        evaluation.read_scores(tmp_path)
+    header = "path,defect,anomalous,SCADN\n"
+    for text in (
+        "",
+        header,
+        header + "a,good,0\n",
+        header + "a,good,0,0.5\nb,good,0",
+        header + "a,good,0,0.5\nb,good,0,0.5,0.5",
+        header + 'a,good,0,0.5\n"b"c,good,0,0.5\n',
+        header + "a,good,0,half\n",
+        header + "a,good,no,0.5\n",
+        header + 'a,"good,0,0.5\n',
+        "path,defect,anomalous\na,good,0,0.5\n",
+    ):
+        (tmp_path / "images.csv").write_text(text)
+        with pytest.raises(errors.UserError, match=r"images\.csv is damaged") as caught:
+            evaluation.read_scores(tmp_path)
+        assert "\n" not in str(caught.value)
 
 
 def test_one_kind_of_defect_is_the_same_as_all(tmp_path, sheet):
@@ -203,6 +284,7 @@ def test_one_class_alone(tmp_path, sheet, only):
     assert np.isnan(results["detectors"]["SCADN"]["all"]["image"]["auroc"])
     saved = json.loads((tmp_path / "results.json").read_text())
     assert saved["detectors"]["SCADN"]["all"]["image"]["auroc"] is None
+    assert results["detectors"]["SCADN"]["all"]["image"]["auroc_interval"] is None
     kind = "anomalous" if only == "good" else "normal"
     assert np.isnan(results["threshold"][f"{kind}_above"])
 
@@ -225,7 +307,7 @@ def test_sheet_shows_each_kind_of_defect(tmp_path, sheet, count, shown):
         value = int(row.label.split()[1])
         score = SCORES[list(MEANS).index(value)]
         assert (row.image == np.float32(value) / 255).all()
-        assert row.reconstruction == pytest.approx(np.full((32, 32, 1), value / 255))
+        assert row.made["repainted"] == pytest.approx(np.full((32, 32, 1), value / 255))
         assert row.score == pytest.approx(score)
         assert row.anomalous == (score > 0.5)
         if row.mask is not None:

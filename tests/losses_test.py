@@ -68,3 +68,27 @@ def test_feature_matching_by_hand():
     real = [jnp.array([1.0, 3.0]), jnp.array([0.0])]
     fake = [jnp.array([2.0, 1.0]), jnp.array([4.0])]
     assert losses.feature_matching(real, fake) == 1.5 + 4
+
+
+def test_multiscale_lsgan_is_of_the_raw_outputs_summed_over_scales():
+    real = [jnp.array([1.0, 3.0]), jnp.array([0.0])]
+    fake = [jnp.array([2.0, -1.0]), jnp.array([4.0])]
+    discriminator = losses.multiscale_lsgan_discriminator(real, fake)
+    assert discriminator == (0 + 4) / 2 + (4 + 1) / 2 + 1 + 16
+    assert losses.multiscale_lsgan_generator(fake) == (1 + 4) / 2 + 9
+
+
+def test_multiscale_lsgan_needs_as_many_scales():
+    with pytest.raises(ValueError, match="zip"):
+        losses.multiscale_lsgan_discriminator([jnp.ones(1)], [])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(losses.squared_error, [4.0, 0.25]), (losses.absolute_error, [2.0, 0.5])],
+)
+def test_errors_are_elementwise(loss, expected):
+    output, target = jnp.array([1.0, 0.5]), jnp.array([3.0, 0.0])
+    np.testing.assert_array_equal(loss(output, target), expected)
+    with pytest.raises(ValueError, match=r"output \(2,\) != target \(1,\)"):
+        loss(output, target[:1])

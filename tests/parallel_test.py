@@ -14,23 +14,24 @@ SCRIPT = """
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
     sys.path.insert(0, "tests")
     import conftest, jax, numpy as np
-    from jax_scadn import methods, sharding, detector, training
+    from jax_scadn import methods, sharding, detector, training, variants
     from jax_scadn.data import sources
 
     config = conftest.tiny(training__batch_size=8)
     method = methods.create(config)
-    hyper = method.hyperparameters(config)
+    (stage,) = method.stages
+    hyper = stage.hyperparameters(config)
     images = sources.load(config.data, 0).train.images()[:8]
     assert len(jax.devices()) == 4
 
     def losses(mesh):
         whole, split = sharding.replicated(mesh), sharding.split(mesh)
-        state = jax.device_put(training.init(method, 0), whole)
+        state = jax.device_put(training.init(stage, 0), whole)
         found = []
         for _ in range(5):
             batch = jax.device_put({"image": images}, split)
             state, metrics = training.train_step(
-                method, state, jax.device_put(hyper, whole), batch)
+                stage, state, jax.device_put(hyper, whole), batch)
             found.append([float(v) for v in metrics.values()])
         return np.array(found), state
 
@@ -41,7 +42,8 @@ SCRIPT = """
     together, _ = losses(four)
     np.testing.assert_allclose(together, alone, rtol=1e-3)
 
-    params = jax.device_get(state.generator)
+    trained = {"": jax.device_get(state.generator)}
+    params = method.inference_params(trained, {})
     mu = np.zeros(3, np.float32)
 
     def compiled(mesh):
@@ -56,8 +58,28 @@ SCRIPT = """
     assert not re.search("all-gather|all-reduce|all-to-all", program_4.as_text())
     share = program_4.cost_analysis()["flops"] / program_1.cost_analysis()["flops"]
     assert 0.24 < share < 0.27, share
-    for ours, expected in zip(scored_4, scored_1, strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+                 scored_4, scored_1)
+
+    # Five variants on four devices: two each, three of them copies that rest.
+    mesh, count = sharding.spread(5)
+    assert (mesh.size, count) == (4, 8)
+    mine = sharding.split(mesh)
+    stack = lambda trees: jax.device_put(
+        jax.tree.map(lambda *x: np.stack(x), *jax.device_get(trees)), mine)
+    states = [training.init(stage, seed % 5) for seed in range(8)]
+    batches = stack([{"image": images}] * 8)
+    active = jax.device_put(np.arange(8) < 5, mine)
+    arguments = (stage, mesh, stack(states), stack([hyper] * 8), batches, active)
+    program = variants.train_steps.lower(*arguments).compile()
+    assert not re.search("all-gather|all-reduce|all-to-all", program.as_text())
+    states, found = variants.train_steps(*arguments)
+    np.testing.assert_array_equal(states.step, [1] * 5 + [0] * 3)
+    for seed in (0, 4):
+        state = training.init(stage, seed)
+        _, expected = training.train_step(stage, state, hyper, {"image": images})
+        for name in expected:
+            np.testing.assert_allclose(found[name][seed], expected[name], rtol=1e-4)
     print("passed")
 """
 

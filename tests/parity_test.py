@@ -4,8 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_scadn import configuration, errors, parity, scoring, torch_import
+from jax_scadn import configuration, errors, scoring
 from jax_scadn.methods import scadn
+from jax_scadn.parity import __main__ as command_line
+from jax_scadn.parity import report
+from jax_scadn.parity import scadn as parity
+from jax_scadn.torch_import import scadn as torch_scadn
+from jax_scadn.torch_import import state_dict
 
 SEED, SIZE, CHANNELS, BATCH, STEPS, WIDTH, BLOCKS = 5, 32, 1, 3, 2, 4, 2
 TAGS = ("before", "after")
@@ -54,8 +59,8 @@ def golden():
             grads = jax.jit(lambda *a: method.gradients(*a).generator)(
                 state, hyper, *inputs
             )
-            flat = torch_import.flatten(jax.tree.map(jnp.linalg.norm, grads))
-            names = torch_import.generator_names(BLOCKS)
+            flat = state_dict.flatten(jax.tree.map(jnp.linalg.norm, grads))
+            names = torch_scadn.generator_names(BLOCKS)
             arrays["grad_norm_names"] = np.array([f"generator.{n}" for n in names])
             arrays["grad_norm_values"] = np.array([flat[f] for f in names.values()])
         state, metrics = jax.jit(method.update)(state, hyper, *inputs)
@@ -127,20 +132,20 @@ def test_every_number_of_the_file_is_compared(golden):
 
 
 def test_comparison_by_hand():
-    row = parity.compare("x", [1.0, 2.0], [1.0, 2.5], 0.2, "rel")
+    row = report.compare("x", [1.0, 2.0], [1.0, 2.5], 0.2, "rel")
     assert row.difference == pytest.approx(0.2)
     assert row.passed
-    assert not parity.compare("x", [1.0], [1.3], 0.2, "abs").passed
-    assert not parity.compare("x", [np.nan], [1.0], 0.2, "abs").passed
+    assert not report.compare("x", [1.0], [1.3], 0.2, "abs").passed
+    assert not report.compare("x", [np.nan], [1.0], 0.2, "abs").passed
     with pytest.raises(ValueError, match=r"\(2,\) != PyTorch's \(1,\)"):
-        parity.compare("x", [1.0, 2.0], [1.0], 0.2, "abs")
+        report.compare("x", [1.0, 2.0], [1.0], 0.2, "abs")
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"nothing")
     for name in ("x.npz", "missing.npz"):
         with pytest.raises(errors.UserError):
-            parity.main([str(tmp_path / name)])
+            command_line.main([str(tmp_path / name)])
 
 
 @pytest.mark.slow

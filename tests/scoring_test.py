@@ -23,26 +23,29 @@ def test_repainted_is_made_of_removed_pixels_only():
 
 
 MAPS = jnp.array([[[[1.0, 3.0]], [[2.0, 2.5]]], [[[4.0, 4.0]], [[0.0, 2.0]]]])
-PICTURES = jnp.arange(8.0).reshape(2, 2, 1, 2, 1)
+PICTURES = {"made": jnp.arange(8.0).reshape(2, 2, 1, 2, 1)}
 
 
 def test_max_takes_the_largest_mean():
-    scored = scoring.merge("max", jnp.zeros(2), MAPS, PICTURES)
+    scored = scoring.merge("max", "mean", jnp.zeros(2), MAPS, PICTURES)
     np.testing.assert_array_equal(scored.scales, [1, 0])
     np.testing.assert_array_equal(scored.scores, [2.25, 4.0])
     np.testing.assert_array_equal(scored.maps[0], MAPS[0, 1])
-    np.testing.assert_array_equal(scored.repainted[1], PICTURES[1, 0])
+    np.testing.assert_array_equal(scored.pictures["made"][1], PICTURES["made"][1, 0])
 
 
 def test_max_mu_subtracts_mu_for_the_choice_but_not_from_the_score():
-    scored = scoring.merge("max_mu", jnp.array([0.0, 1.0]), MAPS, PICTURES)
+    scored = scoring.merge("max_mu", "max", jnp.array([0.0, 1.0]), MAPS, PICTURES)
     np.testing.assert_array_equal(scored.scales, [0, 0])
+    np.testing.assert_array_equal(scored.scores, [3.0, 4.0])  # the maps' maxima
+    scored = scoring.merge("max_mu", "mean", jnp.array([0.0, 1.0]), MAPS, PICTURES)
     np.testing.assert_array_equal(scored.scores, [2.0, 4.0])
 
 
 def test_mean_averages_maps_and_pictures():
-    scored = scoring.merge("mean", jnp.zeros(2), MAPS, PICTURES)
+    scored = scoring.merge("mean", "mean", jnp.zeros(2), MAPS, PICTURES)
     np.testing.assert_array_equal(scored.scales, [-1, -1])
     np.testing.assert_array_equal(scored.maps[0], [[1.5, 2.75]])
     np.testing.assert_array_equal(scored.scores, [2.125, 2.5])
-    np.testing.assert_array_equal(scored.repainted[0], PICTURES[0].mean(axis=0))
+    mean = PICTURES["made"][0].mean(axis=0)
+    np.testing.assert_array_equal(scored.pictures["made"][0], mean)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from jax_scadn import configuration, errors
-from jax_scadn.data import sources
+from jax_scadn.data import labelled, sources
 
 
 def _write(path, value=100):
@@ -56,6 +56,15 @@ def test_root_or_category_as_path(root, path):
     assert dataset.category == "bolt"
     assert len(dataset.test) == 12
     assert dataset.test[4].mask is not None
+
+
+def test_the_name_is_that_of_the_data_set_or_of_its_source(root, monkeypatch):
+    assert sources.load(_folder(root, category="bolt"), seed=0).name == "folder"
+    part = labelled.Part(np.zeros((3, 28, 28), np.uint8), np.array([7, 7, 1]))
+    mnist = labelled.Labelled("mnist", labelled.CLASSES["mnist"], part, part)
+    monkeypatch.setattr(labelled, "load", lambda *_: mnist)
+    idx = _settings(source="idx", category="7", size=24)
+    assert sources.load(idx, seed=0).name == "mnist"
 
 
 def _identities(split):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_scadn import checkpoints, errors, methods, selection, training
+from jax_scadn import checkpoints, errors, measures, methods, selection, training
 from jax_scadn.data import sources
 
 
@@ -18,8 +18,15 @@ def train():
 
 def fit(config, train, workdir):
     workdir.mkdir(exist_ok=True)
-    params = training.fit(config, methods.create(config), train, workdir)
-    return jax.device_get(params)
+    (weights,) = training.fit([run(config, train, workdir)])
+    return jax.device_get(weights)
+
+
+def run(config, train, workdir):
+    method = methods.create(config)
+    (stage,) = method.stages
+    source = stage.source(config, train, {}, workdir)
+    return training.Run(config, method, stage, source, train, workdir)
 
 
 def logged(workdir):
@@ -45,16 +52,15 @@ def test_two_steps_and_two_more_equal_four(train, tmp_path):
 
 def test_epochs_count_whole_batches():
     config = conftest.tiny(training__epochs=3, training__steps=0)
-    assert training.total_steps(config, 11) == 3 * 2
+    assert training.total_steps(config.training, 11) == 3 * 2
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train, tmp_path):
     fit(conftest.tiny(training__steps=2), train, tmp_path)
     config = conftest.tiny(training__steps=6, loss__removed_weight=float("nan"))
-    with pytest.raises(
-        errors.UserError, match="nan at step 3; the last checkpoint is of step 2"
-    ):
-        fit(config, train, tmp_path)
+    failure = fit(config, train, tmp_path)
+    assert isinstance(failure, errors.UserError)
+    assert "nan at step 3; the last checkpoint is of step 2" in str(failure)
     assert [p.name for p in (tmp_path / "checkpoints" / "last").glob("[0-9]*")] == ["2"]
     assert logged(tmp_path)[-1]["step"] == 2
 
@@ -68,12 +74,11 @@ def test_the_step_compiles_once_and_moves_nothing_to_the_host(train, tmp_path):
 
 def test_the_state_is_donated(images):
     config = conftest.tiny()
-    method = methods.create(config)
-    state = training.init(method, 0)
+    (stage,) = methods.create(config).stages
+    state = training.init(stage, 0)
     leaf = state.generator["encoder_0"]["conv"]["kernel"]
-    training.train_step(
-        method, state, method.hyperparameters(config), {"image": images}
-    )
+    hyper = stage.hyperparameters(config)
+    training.train_step(stage, state, hyper, {"image": images})
     assert leaf.is_deleted()
 
 
@@ -101,11 +106,12 @@ def test_the_weights_with_the_lowest_error_are_kept(train, tmp_path, monkeypatch
 def test_selection_error_is_the_mean_over_all_images_without_padding(train):
     config = conftest.tiny(scoring__images_per_call=5)  # 12 images: 5, 5, 2 + 3
     method = methods.create(config)
-    params = training.init(method, 0).generator
-    ours = selection.Selection(config, method, train).error(params)
+    params = training.init(method.repainting, 0).generator
+    ours = selection.Selection(config, method, train, 4).error(params)
     images = train.images().astype(np.float32) / 255
-    maps, _ = jax.jit(lambda p, x: method.candidates(p, x, absolute=True))(
-        params, images
+    absolute = measures.Measure("absolute")
+    maps, _ = jax.jit(method.candidates, static_argnums=2)(
+        {"generator": params, "measure": {}}, images, absolute
     )
     expected = np.mean(np.max(np.mean(np.asarray(maps), axis=(2, 3)), axis=1))
     assert ours == pytest.approx(expected, rel=1e-5)

@@ -11,39 +11,63 @@ from jax_scadn import errors
 from jax_scadn.data import images, records
 
 
+class Images(Sequence):
+    """A split's images alone, as elements of `training_iterator`."""
+
+    def __init__(self, split: records.Split):
+        self._split = split
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {"image": self._split[index].image}
+
+
 def training_iterator(
-    split: records.Split, batch_size: int, seed: int, flip: bool, threads: int
+    source: Sequence[dict[str, np.ndarray]],
+    batch_size: int,
+    seed: int,
+    flip: bool,
+    threads: int,
 ) -> grain.DatasetIterator:
-    """Yields batches of shuffled images without end.
+    """Yields batches of shuffled elements without end.
 
     Each epoch has an order of its own and drops its last incomplete batch. Batches
     depend on nothing but the arguments and the position, which `get_state` gives and
     `set_state` takes: what follows is the same, bit for bit, with any `threads`.
 
     Args:
-      split: the images; read in Grain's threads where they are not cached.
-      batch_size: images in a batch.
+      source: elements of images (size, size, channels) by name, uint8 or uint16;
+        read in Grain's threads.
+      batch_size: elements in a batch.
       seed: of the order and the flips, non-negative.
-      flip: whether each image is mirrored left to right with probability 0.5.
+      flip: whether each element's images are mirrored left to right, all of them
+        together, with probability 0.5.
       threads: that read ahead; 0 reads in the caller's thread.
 
     Returns:
-      A Grain iterator over {'image': (batch_size, size, size, channels)}, uint8, or
+      A Grain iterator over dicts of (batch_size, size, size, channels), uint8, or
       uint16 where a batch holds images of 16 bit.
 
     Raises:
-      errors.UserError: the split has fewer images than a batch.
+      errors.UserError: there are fewer elements than a batch takes.
     """
-    if len(split) < batch_size:
+    if len(source) < batch_size:
         raise errors.UserError(
-            f"{len(split)} training images do not fill a batch: set "
-            f"--config.training.batch_size to {len(split)} or less"
+            f"{len(source)} training images do not fill a batch: set "
+            f"--config.training.batch_size to {len(source)} or less"
         )
-    dataset = grain.MapDataset.source(split).seed(seed).shuffle().map(_image)
+    dataset = grain.MapDataset.source(source).seed(seed).shuffle()
     if flip:
         dataset = dataset.random_map(_flip)
     dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=_batch).repeat()
     return iter(dataset.to_iter_dataset(_read_options(threads)))
+
+
+def first(source: Sequence[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+    """One batch of the first elements, at most that many."""
+    return _batch([source[i] for i in range(min(count, len(source)))])
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
@@ -84,13 +108,16 @@ def _read_options(threads: int) -> grain.ReadOptions:
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
 
 
-def _image(record: records.Record) -> np.ndarray:
-    return record.image
+def _flip(
+    element: dict[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    if rng.random() < 0.5:
+        return {name: image[:, ::-1] for name, image in element.items()}
+    return element
 
 
-def _flip(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return image[:, ::-1] if rng.random() < 0.5 else image
-
-
-def _batch(elements: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    return {"image": images.stack(elements)}
+def _batch(elements: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {
+        name: images.stack([element[name] for element in elements])
+        for name in elements[0]
+    }

@@ -121,6 +121,8 @@ class Dataset:
       held_out: normal images kept from training, for the threshold; may be empty.
       test: normal and anomalous images; may be empty.
       unpaired_masks: files of ground truth to which no test image belongs.
+      name: of the data set, such as 'mnist'; of the source, such as 'folder', where
+        the data set has none.
     """
 
     category: str
@@ -128,3 +130,4 @@ class Dataset:
     held_out: Split
     test: Split
     unpaired_masks: tuple[str, ...] = ()
+    name: str = ""

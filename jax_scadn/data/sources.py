@@ -49,7 +49,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
     Raises:
       errors.UserError: missing data or a wrong setting; the message says which.
     """
-    category, unpaired = config.category, ()
+    category, unpaired, name = config.category, (), config.source
     if config.source == "folder":
         place = folder.locate(config.path, category)
         category = place.absolute().name
@@ -63,7 +63,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
         train, test = lace.items(config.size, config.channels)
     else:
         data = labelled.load(config.source, config.path, config.dataset)
-        category = one_class.resolve(category, data.classes)
+        category, name = one_class.resolve(category, data.classes), data.name
         train, test = one_class.items(data, category, config.size, config.channels)
     test = _limit(test, config.test_normal_limit, config.test_anomalous_limit)
     kept, held_out = _hold_out(len(train), config.held_out, seed)
@@ -74,6 +74,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
         held_out=records.Split([train[i] for i in held_out], cached),
         test=records.Split(test, cached),
         unpaired_masks=unpaired,
+        name=name,
     )
 
 

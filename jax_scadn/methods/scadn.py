@@ -1,8 +1,7 @@
 """SCADN: repaint striped holes with a GAN; what cannot be repainted is anomalous.
 
 Yan et al., Learning Semantic Context from Normal Samples for Unsupervised Anomaly
-Detection, AAAI 2021. Read from top to bottom: settings, networks, state, training
-step, maps.
+Detection, AAAI 2021. Read from top to bottom: state, training, scoring.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jax_scadn import losses, masks, scoring
+from jax_scadn import losses, masks, measures, scoring
 from jax_scadn.data import images as images_lib
+from jax_scadn.data import pipeline
 from jax_scadn.networks import discriminator, generator
 
 Params = Any
@@ -51,7 +51,9 @@ class State:
 class Hyperparameters:
     """What varies between the runs of an ablation, as arrays and not control flow."""
 
+    masks_mhw: jax.Array  # 1 where removed
     mask_probabilities: jax.Array  # (masks,)
+    fill: jax.Array  # value of removed pixels
     removed_weight: jax.Array
     reconstruction_weight: jax.Array
     adversarial_weight: jax.Array
@@ -71,13 +73,11 @@ class Gradients:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scadn:
-    """The fixed part of the method; hashable, so that `jit` takes it as static."""
+class Repainting:
+    """The training of SCADN; hashable, so that `jit` takes it as static."""
 
-    size: int
     channels: int
-    stripe_pairs: tuple[int, ...]
-    fill: float
+    size: int
     width: int
     dilations: tuple[int, ...]
     discriminator_width: int
@@ -88,21 +88,19 @@ class Scadn:
     b1: float
     b2: float
     eps: float
-    merge: str
-    masks_per_call: int
     dtype: str
 
+    folder = ""  # SCADN has one stage, which stands in the work directory itself
+
     @classmethod
-    def from_config(cls, config: ml_collections.ConfigDict) -> Scadn:
+    def from_config(cls, config: ml_collections.ConfigDict) -> Repainting:
         """From resolved settings."""
         model = config.model
         dilated = model.blocks if model.dilated_blocks == "all" else 1
         dilations = (model.dilation,) * dilated + (1,) * (model.blocks - dilated)
         return cls(
-            size=config.data.size,
             channels=config.data.channels,
-            stripe_pairs=tuple(config.masks.stripe_pairs),
-            fill=config.masks.fill,
+            size=config.data.size,
             width=model.width,
             dilations=dilations,
             discriminator_width=model.discriminator_width,
@@ -113,12 +111,8 @@ class Scadn:
             b1=config.optimizer.b1,
             b2=config.optimizer.b2,
             eps=config.optimizer.eps,
-            merge=config.scoring.merge,
-            masks_per_call=config.scoring.masks_per_call,
             dtype=config.dtype,
         )
-
-    # Networks and constants.
 
     @functools.cached_property
     def generator(self) -> generator.Generator:
@@ -132,15 +126,31 @@ class Scadn:
             self.discriminator_width, self.power_iterations, jnp.dtype(self.dtype)
         )
 
-    @functools.cached_property
-    def masks_mhw(self):
-        """The striped masks, 1 where removed."""
-        return masks.striped(self.size, self.stripe_pairs)
-
     @property
     def adam(self) -> optax.GradientTransformation:
         """Adam without its learning rate, which is a hyperparameter of the step."""
         return optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps)
+
+    # What the loop asks for, see `training.Stage`.
+
+    def schedule(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+        return config.training
+
+    def source(self, config, train, trained, workdir) -> pipeline.Images:
+        return pipeline.Images(train)
+
+    def params(self, state: State) -> Params:
+        return state.generator
+
+    def picture(
+        self, params: Params, hyper: Hyperparameters, batch: dict[str, jax.Array]
+    ) -> jax.Array:
+        """Images beside what the generator puts where the last mask removes."""
+        images = images_lib.as_float(batch["image"])
+        mask = hyper.masks_mhw[-1][None, :, :, None]
+        removed = masks.remove(images, mask, hyper.fill)
+        repainted = self.generator.apply({"params": params}, removed)
+        return jnp.concatenate([images, removed, repainted], axis=2)
 
     # State.
 
@@ -167,10 +177,12 @@ class Scadn:
         )
 
     def hyperparameters(self, config: ml_collections.ConfigDict) -> Hyperparameters:
-        """The step's arrays, from the settings that the method itself came from."""
-        count = len(self.masks_mhw)
-        probabilities = jnp.asarray(config.masks.probabilities or (1.0,) * count)
+        """The step's arrays, from the settings that the stage itself came from."""
+        masks_mhw = masks.striped(config.data.size, config.masks.stripe_pairs)
+        probabilities = config.masks.probabilities or (1.0,) * len(masks_mhw)
+        probabilities = jnp.asarray(probabilities)
         scalars = {
+            "fill": config.masks.fill,
             "removed_weight": config.loss.removed_weight,
             "reconstruction_weight": config.loss.reconstruction_weight,
             "adversarial_weight": config.loss.adversarial_weight,
@@ -181,6 +193,7 @@ class Scadn:
             ),
         }
         return Hyperparameters(
+            masks_mhw=jnp.asarray(masks_mhw),
             mask_probabilities=probabilities / jnp.sum(probabilities),
             **{name: jnp.asarray(value) for name, value in scalars.items()},
         )
@@ -194,9 +207,9 @@ class Scadn:
         images = images_lib.as_float(batch["image"])
         key = jax.random.fold_in(jax.random.key(state.seed), state.step)
         drawn = jax.random.choice(
-            key, len(self.masks_mhw), (len(images),), p=hyper.mask_probabilities
+            key, len(hyper.masks_mhw), (len(images),), p=hyper.mask_probabilities
         )
-        return self.update(state, hyper, images, jnp.asarray(self.masks_mhw)[drawn])
+        return self.update(state, hyper, images, hyper.masks_mhw[drawn])
 
     def update(
         self,
@@ -242,7 +255,7 @@ class Scadn:
         power iteration: real, fake for its own loss, fake for the generator's.
         """
         masks_bhw1 = masks_bhw[..., None]
-        removed = masks.remove(images_bhwc, masks_bhw1, self.fill)
+        removed = masks.remove(images_bhwc, masks_bhw1, hyper.fill)
 
         def repaint(params_g):
             return self.generator.apply({"params": params_g}, removed)
@@ -309,54 +322,110 @@ class Scadn:
         params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
         return params, moments
 
-    # Inference.
 
-    def inference_params(self, state: State) -> Params:
-        """What `candidates` needs of a training state."""
-        return state.generator
+@dataclasses.dataclass(frozen=True)
+class Scadn:
+    """The trained method: multi-mask inference; hashable like its stage."""
 
-    def repaint(self, params: Params, images_bhwc: jax.Array) -> jax.Array:
-        """The generator's output under every mask, (M, B, H, W, C).
+    repainting: Repainting
+    stripe_pairs: tuple[int, ...]
+    fill: float
+    merge: str
+    image_score: str
+    measure: measures.Measure
+    masks_per_call: int
 
-        `masks_per_call` masks are vmapped at a time, which bounds the memory.
-        """
-
-        def under_mask(mask_hw):
-            removed = masks.remove(images_bhwc, mask_hw[None, :, :, None], self.fill)
-            return self.generator.apply({"params": params}, removed)
-
-        return jax.lax.map(
-            under_mask, jnp.asarray(self.masks_mhw), batch_size=self.masks_per_call
+    @classmethod
+    def from_config(cls, config: ml_collections.ConfigDict) -> Scadn:
+        """From resolved settings."""
+        return cls(
+            repainting=Repainting.from_config(config),
+            stripe_pairs=tuple(config.masks.stripe_pairs),
+            fill=config.masks.fill,
+            merge=config.scoring.merge,
+            image_score=config.scoring.image_score,
+            measure=measures.Measure.from_config(config),
+            masks_per_call=config.scoring.masks_per_call,
         )
 
+    @property
+    def stages(self) -> tuple[Repainting]:
+        return (self.repainting,)
+
+    @property
+    def maps(self) -> int:
+        """Number of scales."""
+        return len(self.stripe_pairs)
+
+    @functools.cached_property
+    def masks_mhw(self):
+        """The striped masks, 1 where removed."""
+        return masks.striped(self.repainting.size, self.stripe_pairs)
+
+    def inference_params(self, trained: dict[str, Params], measure: Params) -> Params:
+        """What `score` needs.
+
+        Args:
+          trained: weights of the stage by its folder.
+          measure: weights of the measure.
+        """
+        return {"generator": trained[Repainting.folder], "measure": measure}
+
+    def repaint(self, generator: Params, images_bhwc: jax.Array, mask_hw: jax.Array):
+        """The generator's output where one mask removes pixels, (B, H, W, C)."""
+        removed = masks.remove(images_bhwc, mask_hw[None, :, :, None], self.fill)
+        return self.repainting.generator.apply({"params": generator}, removed)
+
     def candidates(
-        self, params: Params, images_bhwc: jax.Array, absolute: bool = False
+        self,
+        params: Params,
+        images_bhwc: jax.Array,
+        measure: measures.Measure | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Each scale's error map (B, K, H, W) and repainted image (B, K, H, W, C).
 
-        The error is squared (Eq. 6), or absolute where checkpoints are selected as
-        the authors' code does, and averaged over the channels.
+        Under a mask the error is the distance between the image and the image with
+        its removed pixels repainted, taken at those pixels (Eq. 6 where the measure
+        is the squared error). `masks_per_call` masks are vmapped at a time, which
+        bounds the memory.
+
+        Args:
+          params: from `inference_params`.
+          images_bhwc: in [0, 1].
+          measure: in place of that of the settings.
         """
-        masks_mhw = jnp.asarray(self.masks_mhw)
-        repainted = self.repaint(params, images_bhwc)
-        error = jnp.abs(repainted - images_bhwc[None])
-        error = jnp.mean(error if absolute else jnp.square(error), axis=-1)
+        measure = measure or self.measure
+
+        def under_mask(mask_hw):
+            repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
+            mask = mask_hw[None, :, :, None]
+            filled = images_bhwc * (1 - mask) + repainted * mask
+            error = measure.distance(params["measure"], filled, images_bhwc)
+            return error * mask_hw[None], repainted
+
+        error_mbhw, repainted_mbhwc = jax.lax.map(
+            under_mask, jnp.asarray(self.masks_mhw), batch_size=self.masks_per_call
+        )
         return (
-            scoring.scale_maps(error * masks_mhw[:, None]),
-            scoring.scale_repainted(repainted, masks_mhw),
+            scoring.scale_maps(error_mbhw),
+            scoring.scale_repainted(repainted_mbhwc, self.masks_mhw),
         )
 
-    def selection_error(self, params: Params, images_bhwc: jax.Array) -> jax.Array:
-        """Mean absolute error of each image's worst scale, (B,)."""
-        maps, _ = self.candidates(params, images_bhwc, absolute=True)
-        return jnp.max(jnp.mean(maps, axis=(2, 3)), axis=1)
+    def selection_error(self, generator: Params, images_bhwc: jax.Array) -> jax.Array:
+        """Mean absolute error of each image's worst scale, (B,).
 
-    def repainted(self, params: Params, images_bhwc: jax.Array) -> jax.Array:
-        """The image with every pixel repainted under the smallest stripes."""
-        return self.candidates(params, images_bhwc)[1][:, -1]
+        By it the authors' code chooses which weights to keep.
+        """
+        params = {"generator": generator, "measure": {}}
+        absolute = measures.Measure("absolute")
+        maps, _ = self.candidates(params, images_bhwc, absolute)
+        return jnp.max(jnp.mean(maps, axis=(2, 3)), axis=1)
 
     def score(
         self, params: Params, mu_k: jax.Array, images_bhwc: jax.Array
     ) -> scoring.Scored:
         """Anomaly maps and scores of images in [0, 1]."""
-        return scoring.merge(self.merge, mu_k, *self.candidates(params, images_bhwc))
+        maps, repainted = self.candidates(params, images_bhwc)
+        return scoring.merge(
+            self.merge, self.image_score, mu_k, maps, {"repainted": repainted}
+        )

@@ -7,6 +7,12 @@ import jax
 import jax.numpy as jnp
 
 WEIGHT_INIT = nn.initializers.normal(0.02)
+HE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+BATCH_NORM_EPS = 1e-3
+BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch, as PyTorch counts
+LAYER_NORM_EPS = 1e-5
+LAYER_NORM_DDOF = 1  # the unbiased standard deviation
 
 
 def reflect_pad(x_bhwc: jax.Array, pad: int) -> jax.Array:
@@ -25,6 +31,26 @@ def instance_norm(x_bhwc: jax.Array, eps: float = 1e-5) -> jax.Array:
     return ((x - mean) * jax.lax.rsqrt(variance + eps)).astype(x_bhwc.dtype)
 
 
+def adaptive_instance_norm(
+    x_bhwc: jax.Array, mean_bc: jax.Array, std_bc: jax.Array
+) -> jax.Array:
+    """Instance norm with a given mean and standard deviation after it (UTAD Eq. 7).
+
+    Args:
+      x_bhwc: features.
+      mean_bc: of each channel of each image.
+      std_bc: the same.
+    """
+    shape = (x_bhwc.shape[0], x_bhwc.shape[-1])
+    if not mean_bc.shape == std_bc.shape == shape:
+        raise ValueError(
+            f"mean {mean_bc.shape} and std {std_bc.shape} are to be {shape}"
+        )
+    normed = instance_norm(x_bhwc.astype(jnp.float32))
+    y = normed * std_bc[:, None, None] + mean_bc[:, None, None]
+    return y.astype(x_bhwc.dtype)
+
+
 def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
     """Repeats each pixel `factor` times in height and width."""
     b, h, w, c = x_bhwc.shape
@@ -32,14 +58,79 @@ def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
     return x.reshape(b, h * factor, w * factor, c)
 
 
+class BatchNorm(nn.Module):
+    """Normalises each channel over the batch and its pixels, in float32.
+
+    In training by the mean and the biased variance of the batch, and the collection
+    `batch_stats` takes up its mean and its unbiased variance; else by `batch_stats`.
+
+    Source: Ioffe and Szegedy 2015, in the form of PyTorch's BatchNorm2d. (Flax's own
+    keeps the biased variance.)
+    """
+
+    @nn.compact
+    def __call__(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
+        channels = x_bhwc.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        x = x_bhwc.astype(jnp.float32)
+        mean, variance = running_mean.value, running_variance.value
+        if train:
+            mean, variance = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
+            if not self.is_initializing():
+                count = x.size // channels
+                unbiased = variance * (count / (count - 1))
+                running_mean.value = _moved(running_mean.value, mean)
+                running_variance.value = _moved(running_variance.value, unbiased)
+        factor = scale * jax.lax.rsqrt(variance + BATCH_NORM_EPS)
+        y = (x - _channels(mean)) * _channels(factor) + _channels(bias)
+        return y.astype(x_bhwc.dtype)
+
+
+def _moved(running: jax.Array, newest: jax.Array) -> jax.Array:
+    return running + BATCH_NORM_MOMENTUM * (newest - running)
+
+
+def _channels(values_c: jax.Array) -> jax.Array:
+    return values_c[None, None, None]
+
+
+class LayerNorm(nn.Module):
+    """Normalises each image over its pixels and channels together, in float32.
+
+    (x - mean) / (std + eps) with the unbiased standard deviation, and then a scale
+    and a shift for each channel.
+
+    Source: MUNIT, Huang et al. 2018. (Flax's own sees one pixel at a time.)
+    """
+
+    @nn.compact
+    def __call__(self, x_bhwc: jax.Array) -> jax.Array:
+        channels = x_bhwc.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x = x_bhwc.astype(jnp.float32)
+        image = {"axis": (1, 2, 3), "keepdims": True}
+        variance = jnp.var(x, ddof=LAYER_NORM_DDOF, **image)
+        # The slope of the root is infinite at 0, the variance of a constant.
+        std = jnp.sqrt(jnp.maximum(variance, jnp.finfo(jnp.float32).tiny))
+        normed = (x - jnp.mean(x, **image)) / (std + LAYER_NORM_EPS)
+        y = normed * _channels(scale) + _channels(bias)
+        return y.astype(x_bhwc.dtype)
+
+
 class Conv(nn.Module):
-    """Convolution with zero padding, weights from N(0, 0.02), bias 0."""
+    """Convolution with zero padding; bias 0 at first, weights from N(0, 0.02)."""
 
     features: int
     kernel: int
     stride: int = 1
     pad: int = 0
     dilation: int = 1
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = WEIGHT_INIT
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -50,7 +141,8 @@ class Conv(nn.Module):
             strides=self.stride,
             padding=self.pad,
             kernel_dilation=self.dilation,
-            kernel_init=WEIGHT_INIT,
+            use_bias=self.use_bias,
+            kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv",
         )(x_bhwc)

@@ -1,25 +1,22 @@
-"""Numeric check against PyTorch: `python -m jax_scadn.parity GOLDEN.npz`.
+"""SCADN's golden files: forward passes, training steps and multi-mask inference.
 
-A golden file holds images, masks and what the authors' PyTorch code made of them.
-Its weights are not stored but made from the parameters' names and a seed, so any
-seed, size, number of channels, batch and number of steps can be checked. Settings
-can be changed, to see the check fail: `--config.masks.fill=0`.
+Size, channels, batch and number of steps are the file's. Settings can be changed, to
+see the check fail: `--config.masks.fill=0`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import pathlib
-import zlib
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import config_flags
 
-from jax_scadn import cli, configuration, errors, scoring, torch_import
+from jax_scadn import configuration, scoring
 from jax_scadn.methods import scadn
+from jax_scadn.parity import recipe, report
+from jax_scadn.torch_import import scadn as torch_scadn
+from jax_scadn.torch_import import state_dict
 
 _SCORING_BATCH = 4  # images; bounds the memory
 
@@ -34,57 +31,6 @@ _LOGS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One quantity beside PyTorch's.
-
-    Attributes:
-      name: of the quantity.
-      ours: its value, or its mean.
-      torch: PyTorch's.
-      difference: the largest one, absolute or relative as `kind` says.
-      tolerance: how large it may be.
-      kind: 'abs', 'rel' or 'L2' (norm of the difference over PyTorch's norm).
-    """
-
-    name: str
-    ours: float
-    torch: float
-    difference: float
-    tolerance: float
-    kind: str
-
-    @property
-    def passed(self) -> bool:
-        return self.difference <= self.tolerance  # False for NaN
-
-    def __str__(self) -> str:
-        verdict = "pass" if self.passed else "FAIL"
-        return (
-            f"{verdict}  {self.name:<52} {self.ours:>13.6g} {self.torch:>13.6g} "
-            f"{self.difference:>10.2e} {self.tolerance:>8.0e} {self.kind}"
-        )
-
-
-def compare(name: str, ours, torch, tolerance: float, kind: str) -> Row:
-    """Sets two arrays side by side.
-
-    Raises:
-      ValueError: the shapes differ.
-    """
-    ours, torch = np.asarray(ours, np.float64), np.asarray(torch, np.float64)
-    if ours.shape != torch.shape:
-        raise ValueError(f"{name}: ours {ours.shape} != PyTorch's {torch.shape}")
-    gap = np.abs(ours - torch)
-    if kind == "abs":
-        difference = gap.max()
-    elif kind == "rel":
-        difference = np.max(gap / np.abs(torch))
-    else:
-        difference = np.linalg.norm(gap) / np.linalg.norm(torch)
-    return Row(name, ours.mean(), torch.mean(), float(difference), tolerance, kind)
-
-
 def golden_weights(method: scadn.Scadn, seed: int):
     """The generator's parameters and the discriminator's variables by the recipe.
 
@@ -92,13 +38,13 @@ def golden_weights(method: scadn.Scadn, seed: int):
     and the CRC-32 of the array's full name.
     """
     shapes = jax.eval_shape(method.init, seed)
-    generator_shapes = torch_import.flatten(shapes.generator)
-    discriminator_shapes = torch_import.flatten(
+    generator_shapes = state_dict.flatten(shapes.generator)
+    discriminator_shapes = state_dict.flatten(
         {"params": shapes.discriminator, "spectral": shapes.spectral}
     )
     generator = {
         name: _drawn(f"generator.{name}", seed, generator_shapes[flax_name].shape)
-        for name, flax_name in torch_import.generator_names(
+        for name, flax_name in torch_scadn.generator_names(
             len(method.dilations)
         ).items()
     }
@@ -106,17 +52,17 @@ def golden_weights(method: scadn.Scadn, seed: int):
         name: _drawn(
             f"discriminator.{name}", seed, discriminator_shapes[flax_name].shape
         )
-        for name, flax_name in torch_import.discriminator_names().items()
+        for name, flax_name in torch_scadn.discriminator_names().items()
     }
     return (
-        torch_import.generator_params(generator),
-        torch_import.discriminator_variables(discriminator),
+        torch_scadn.generator_params(generator),
+        torch_scadn.discriminator_variables(discriminator),
     )
 
 
 def _drawn(full_name: str, seed: int, flax_shape: tuple[int, ...]) -> np.ndarray:
-    rng = np.random.default_rng([seed, zlib.crc32(full_name.encode())])
-    value = rng.standard_normal(torch_import.torch_shape(flax_shape))
+    shape = state_dict.torch_shape(flax_shape)
+    value = recipe.standard_normal(seed, full_name, shape)
     if full_name.endswith(("_u", "_v")):
         value = value.astype(np.float32)
         return (value / np.linalg.norm(value)).astype(np.float32)
@@ -124,7 +70,7 @@ def _drawn(full_name: str, seed: int, flax_shape: tuple[int, ...]) -> np.ndarray
     return (value * scale).astype(np.float32)
 
 
-def check(golden: Mapping[str, np.ndarray], config) -> list[Row]:
+def check(golden: Mapping[str, np.ndarray], config) -> list[report.Row]:
     """Runs everything that the file holds and compares it.
 
     Args:
@@ -144,7 +90,7 @@ def check(golden: Mapping[str, np.ndarray], config) -> list[Row]:
     generator, discriminator = golden_weights(method, seed)
     state = method.state_of(seed, generator, **discriminator)
 
-    rows = [compare("masks", method.masks_mhw, golden["mask_set"], 0, "abs")]
+    rows = [report.compare("masks", method.masks_mhw, golden["mask_set"], 0, "abs")]
     rows += _inference_rows(method, state, golden, "before")
     trained, training_rows = _training_rows(method, state, config, golden)
     rows += training_rows
@@ -154,17 +100,19 @@ def check(golden: Mapping[str, np.ndarray], config) -> list[Row]:
     last = trained.generator["decoder_3"]["conv"]["bias"]
     return [
         *rows,
-        compare(
+        report.compare(
             "after_disc_conv1_u", spectral_u, golden["after_disc_conv1_u"], 3e-2, "L2"
         ),
-        compare(
+        report.compare(
             "after_gen_first_kernel",
             first,
             golden["after_gen_first_kernel"],
             3e-2,
             "L2",
         ),
-        compare("after_gen_last_bias", last, golden["after_gen_last_bias"], 3e-2, "L2"),
+        report.compare(
+            "after_gen_last_bias", last, golden["after_gen_last_bias"], 3e-2, "L2"
+        ),
     ]
 
 
@@ -173,16 +121,15 @@ def _blocks(names) -> int:
 
 
 def _images(golden: Mapping[str, np.ndarray], name: str) -> jax.Array:
-    images = golden[f"{name}_images_u8_nchw"].transpose(0, 2, 3, 1)
-    return jnp.asarray(images, jnp.float32) / 255
+    return recipe.images_bhwc(golden[f"{name}_images_u8_nchw"])
 
 
-def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[Row]:
+def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[report.Row]:
     """Networks in evaluation mode, before or after the training steps."""
 
     def against(name, ours, reduced=_itself):
         key = f"{tag}_{name}"
-        return compare(key, reduced(ours), reduced(golden[key]), *tolerance)
+        return report.compare(key, reduced(ours), reduced(golden[key]), *tolerance)
 
     # Single pixels drift after training, since Adam's first step is the sign of the
     # gradient: pictures are compared by their means then.
@@ -219,7 +166,9 @@ def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[Row]:
     lead = jnp.max(excess, axis=1) - torch_excess[:, 0]
     lead = lead / (1 if before else scored.scores)
     rows.append(
-        compare(f"{tag}_selected (lead of ours)", lead, 0 * lead, tolerance[0], "abs")
+        report.compare(
+            f"{tag}_selected (lead of ours)", lead, 0 * lead, tolerance[0], "abs"
+        )
     )
     return [*rows, against("score", scored.scores)]
 
@@ -248,7 +197,7 @@ def _training_rows(method: scadn.Scadn, state, config, golden):
         state, metrics = update(state, hyper, *inputs[step])
         tolerance = 1e-5 if step == 0 else 1e-2
         rows += [
-            compare(
+            report.compare(
                 f"step {step} {name}", metrics[_LOGS[name]], value, tolerance, "rel"
             )
             for name, value in zip(golden["log_names"], logged, strict=True)
@@ -256,21 +205,23 @@ def _training_rows(method: scadn.Scadn, state, config, golden):
     return state, rows
 
 
-def _gradient_rows(method: scadn.Scadn, state, hyper, inputs, golden) -> list[Row]:
+def _gradient_rows(
+    method: scadn.Scadn, state, hyper, inputs, golden
+) -> list[report.Row]:
     def norms(state, hyper, images, masks):
         grads = method.gradients(state, hyper, images, masks)
         return jax.tree.map(jnp.linalg.norm, (grads.generator, grads.discriminator))
 
     generator, discriminator = jax.jit(norms)(state, hyper, *inputs)
-    generator = torch_import.flatten(generator)
-    discriminator = torch_import.flatten({"params": discriminator})
+    generator = state_dict.flatten(generator)
+    discriminator = state_dict.flatten({"params": discriminator})
     blocks = len(method.dilations)
     ours = {
         f"generator.{name}": generator[flax_name]
-        for name, flax_name in torch_import.generator_names(blocks).items()
+        for name, flax_name in torch_scadn.generator_names(blocks).items()
     } | {
         f"discriminator.{name}": discriminator[flax_name]
-        for name, flax_name in torch_import.discriminator_names().items()
+        for name, flax_name in torch_scadn.discriminator_names().items()
         if flax_name.startswith("params/")
     }
     rows = []
@@ -280,35 +231,10 @@ def _gradient_rows(method: scadn.Scadn, state, hyper, inputs, golden) -> list[Ro
         # A bias before an instance norm has no gradient but rounding's.
         tolerance = (1e-3, "rel") if value > 1e-4 else (1e-4, "abs")
         name = _original(str(name))
-        rows.append(compare(f"gradient {name}", ours[name], value, *tolerance))
+        rows.append(report.compare(f"gradient {name}", ours[name], value, *tolerance))
     return rows
 
 
 def _original(name: str) -> str:
     """The name that an alias of the discriminator's first layer stands for."""
     return name.replace("discriminator.features.", "discriminator.conv1.")
-
-
-_CONFIG = config_flags.DEFINE_config_dict("config", configuration.default())
-
-
-def main(arguments: list[str]) -> int:
-    if not arguments:
-        raise errors.UserError("give one file: python -m jax_scadn.parity GOLDEN.npz")
-    path = pathlib.Path(arguments[0])
-    try:
-        golden = dict(np.load(path))
-    except (OSError, ValueError) as error:
-        raise errors.UserError(f"{path} cannot be read as .npz: {error}") from None
-    # TensorFloat-32 would make GPUs fail a check that float32 passes.
-    jax.config.update("jax_default_matmul_precision", "highest")
-    rows = check(golden, _CONFIG.value)
-    print(f"      {'quantity':<52} {'ours':>13} {'PyTorch':>13} difference  allowed")
-    print("\n".join(map(str, rows)))
-    failed = sum(not row.passed for row in rows)
-    print(f"{len(rows) - failed} of {len(rows)} quantities pass")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    cli.run(main, arguments=1)

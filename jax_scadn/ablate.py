@@ -1,0 +1,57 @@
+"""Trains many variants at once: `python -m jax_scadn.ablate --config=FILE`.
+
+The settings file has a function `sweep(add)` that calls `add(name, changes)` for each
+variant, and `SEEDS`. Any field can be varied from the command line too:
+
+    python -m jax_scadn.ablate --config=configs/lace.py --seeds=0,1 \\
+        --sweep=model.width=8,16 --sweep=masks.fill=0.0,1.0
+
+Stopped in any way, the same command goes on. Each variant is afterwards a trained model
+for evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
+"""
+
+import pathlib
+
+from absl import flags
+
+from jax_scadn import ablation, cli, comparison, errors, experiment
+
+cli.config_flag()
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
+)
+_SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE; may be repeated.")
+_SEEDS = flags.DEFINE_list("seeds", [], "Seeds; default: SEEDS of the settings file.")
+_BATCHING = flags.DEFINE_enum(
+    "variant_batching",
+    None,
+    ablation.BATCHING,
+    "vmap: variants in one jitted step; map: one after the other. Default: the faster.",
+)
+_PER_BATCH = flags.DEFINE_integer(
+    "variants_per_batch", 0, "At most so many in a step; 0: as many as fit in memory."
+)
+
+
+def main(_) -> int:
+    config = cli.config()
+    workdir = pathlib.Path(_WORKDIR.value or experiment.default_workdir(config))
+    file = cli.config_module()
+    try:
+        seeds = [int(seed) for seed in _SEEDS.value] or getattr(file, "SEEDS", (0,))
+    except ValueError:
+        raise errors.UserError(f"--seeds={_SEEDS.value}: take whole numbers") from None
+    failed = ablation.run(
+        cli.open_config(),
+        ablation.collect(getattr(file, "sweep", None), _SWEEP.value),
+        seeds,
+        workdir,
+        _BATCHING.value,
+        _PER_BATCH.value,
+    )
+    comparison.report([workdir], output=workdir)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""Results set beside published and measured numbers: runs -> blocks -> report, plot."""

@@ -1,0 +1,38 @@
+"""UTAD's latent discriminator T: do features and code belong to one image?"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jax_scadn.networks import layers
+
+
+class LatentDiscriminator(nn.Module):
+    """Perceptron of four layers on the last axis; logits, so that T is their sigmoid.
+
+    It serves the local bound (one pair a position) and the global one (one pair an
+    image, flattened) alike; `mutual_information` makes the pairs.
+
+    Attributes:
+      width: of the hidden layers; the public code takes at most 128, and no more than
+        the code is long.
+      dtype: of the computation; the logits are float32.
+    """
+
+    width: int = 128
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, pairs: jax.Array) -> jax.Array:
+        """Pairs (..., C + L) -> logits (...)."""
+        x = pairs
+        for i in range(3):
+            x = nn.relu(self._linear(self.width, f"linear_{i}")(x))
+        return self._linear(1, "linear_3")(x)[..., 0].astype(jnp.float32)
+
+    def _linear(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(
+            features, kernel_init=layers.HE_INIT, dtype=self.dtype, name=name
+        )

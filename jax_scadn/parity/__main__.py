@@ -1,0 +1,41 @@
+"""`python -m jax_scadn.parity GOLDEN.npz`; the exit status is 1 if a quantity fails."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+import numpy as np
+from ml_collections import config_flags
+
+from jax_scadn import cli, configuration, errors
+from jax_scadn.parity import report, scadn, utad
+
+_CONFIG = config_flags.DEFINE_config_dict("config", configuration.default())
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments:
+        raise errors.UserError("give one file: python -m jax_scadn.parity GOLDEN.npz")
+    path = pathlib.Path(arguments[0])
+    try:
+        golden = dict(np.load(path))
+    except (OSError, ValueError) as error:
+        raise errors.UserError(f"{path} cannot be read as .npz: {error}") from None
+    # TensorFloat-32 would make GPUs fail a check that float32 passes.
+    jax.config.update("jax_default_matmul_precision", "highest")
+    rows = _check(golden)
+    print(report.text(rows))
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def _check(golden: dict[str, np.ndarray]) -> list[report.Row]:
+    if "mask_set" in golden:
+        return scadn.check(golden, _CONFIG.value)
+    if _CONFIG.value != configuration.default():
+        raise errors.UserError("the check of UTAD's networks has no --config settings")
+    return utad.check(golden)
+
+
+if __name__ == "__main__":
+    cli.run(main, arguments=1)
