@@ -22,13 +22,15 @@ def get_config():
     config.data.path = "data/mnist"
     config.data.size = 32
     config.data.channels = 1
+    config.data.test_normal_limit = 100  # 1,000 of the 10,000 test images; 0 = all
+    config.data.test_anomalous_limit = 100
     config.model.width = 16
     config.model.blocks = 2
     config.model.discriminator_width = 16
     config.optimizer.learning_rate = 1e-3  # few steps: ten times the paper's
     config.optimizer.discriminator_learning_rate = 1e-4
     config.training.batch_size = 32
-    config.training.steps = 300
+    config.training.steps = 200
     config.training.picture_every = 0
     config.selection.keep = "last"
     config.calibration.images = 500

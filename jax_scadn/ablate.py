@@ -11,6 +11,7 @@ for evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
@@ -43,13 +44,16 @@ def main(_) -> int:
         raise errors.UserError(f"--seeds={_SEEDS.value}: take whole numbers") from None
     failed = ablation.run(
         cli.open_config(),
-        ablation.collect(getattr(file, "sweep", None), _SWEEP.value),
+        ablation.collect(getattr(file, "sweep", None), _SWEEP.value, seeds),
         seeds,
         workdir,
         _BATCHING.value,
         _PER_BATCH.value,
     )
-    comparison.report([workdir], output=workdir)
+    for reason in failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    print(comparison.compare([workdir], output=workdir))
+    print(f"written: {workdir}/comparison.md, .csv, .json, .tex, .png")
     return 1 if failed else 0
 
 

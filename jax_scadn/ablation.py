@@ -33,6 +33,7 @@ from jax_scadn.data import sources
 
 BATCHING = ("vmap", "map")
 FILE = "ablation.json"
+_BASE = "base"  # the settings themselves, where only seeds vary
 
 # Settings that no training sees: variants that differ in nothing else share one.
 _AFTER_TRAINING = ("name", "vgg_weights", "scoring.", "calibration.", "evaluation.",
@@ -51,7 +52,9 @@ class Task:
 
 
 def collect(
-    sweep: Callable[[Callable[..., None]], None] | None, options: Sequence[str]
+    sweep: Callable[[Callable[..., None]], None] | None,
+    options: Sequence[str],
+    seeds: Sequence[int],
 ) -> dict[str, Changes]:
     """The variants by name, in order.
 
@@ -59,6 +62,7 @@ def collect(
       sweep: called with `add(name, changes)`; None where the settings have none.
       options: such as 'model.width=16,32'; each variant is made once for each
         combination of their values.
+      seeds: several of them are enough to vary.
 
     Raises:
       errors.UserError: nothing to vary, a name twice, or an option that is not
@@ -73,10 +77,11 @@ def collect(
 
     if sweep is not None:
         sweep(add)
-    if not found and not options:
+    if not found and not options and len(seeds) < 2:
         raise errors.UserError(
             "nothing to vary: take settings with a function sweep(add), such as "
-            "configs/ablation_mvtec.py, or give --sweep=FIELD=VALUE,VALUE"
+            "configs/ablation_mvtec.py, or give --sweep=FIELD=VALUE,VALUE or "
+            "--seeds=0,1"
         )
     axes = [_axis(option) for option in options]
     combined = {}
@@ -84,7 +89,7 @@ def collect(
         for point in itertools.product(*axes):
             label = ",".join([name] * bool(name) + [text for text, _, _ in point])
             values = {field: value for _, field, value in point}
-            combined[label] = {**changes, **values}
+            combined[label or _BASE] = {**changes, **values}
     return combined
 
 

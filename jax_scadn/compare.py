@@ -10,8 +10,8 @@ import sys
 
 from absl import flags
 
-from jax_scadn import cli, errors, papers
-from jax_scadn.comparison import categories, measured, plots, report, runs, variants
+from jax_scadn import cli, comparison, errors, papers
+from jax_scadn.comparison import measured, report
 
 _TABLE = flags.DEFINE_string(
     "table", None, "Such as scadn/table2; default: all that fit the results."
@@ -27,17 +27,13 @@ _OUTPUT = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
     if not arguments:
         raise errors.UserError("give directories: python -m jax_scadn.compare RUN_DIR")
-    asked = papers.table(_TABLE.value) if _TABLE.value else None
+    table = papers.table(_TABLE.value) if _TABLE.value else None
     torch = measured.read(pathlib.Path(_MEASURED.value)) if _MEASURED.value else None
-    found = runs.find([pathlib.Path(argument) for argument in arguments])
-    blocks = categories.blocks(found, asked, torch)
-    blocks += variants.blocks(found, asked, torch)
-    print(report.markdown(blocks, found.unfinished))
-    if _OUTPUT.value:
-        folder = pathlib.Path(_OUTPUT.value)
-        plots.draw(blocks, folder / f"{report.STEM}.png")
-        report.write(blocks, found.unfinished, folder)
-        print(f"written: {folder}/{report.STEM}.md, .csv, .json, .tex, .png")
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
+    folders = [pathlib.Path(argument) for argument in arguments]
+    print(comparison.compare(folders, table, torch, output))
+    if output is not None:
+        print(f"written: {output / report.STEM}.md, .csv, .json, .tex, .png")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def default(method: str = "scadn") -> ml_collections.ConfigDict:
     calibration = config.calibration = ml_collections.ConfigDict()
     calibration.images = 0  # mu over the first n training images; 0 = all
     calibration.false_alarm_rate = 0.01  # of normal images above the threshold
+    calibration.pixel_false_alarm_rate = 0.01  # of normal pixels above the map's one
 
     evaluation = config.evaluation = ml_collections.ConfigDict()
     evaluation.after_training = True
@@ -170,17 +171,16 @@ def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def _check_numbers(config: ml_collections.ConfigDict) -> None:
-    if not 0 <= config.data.held_out < 1:
-        raise errors.UserError(
-            f"--config.data.held_out={config.data.held_out}: take a share in [0, 1)"
-        )
+    for field in (
+        "data.held_out",
+        "calibration.false_alarm_rate",
+        "calibration.pixel_false_alarm_rate",
+    ):
+        share = get(config, field)
+        if not 0 <= share < 1:
+            raise errors.UserError(f"--config.{field}={share}: take a share in [0, 1)")
     if not config.training.steps and not config.training.epochs:
         raise errors.UserError("set --config.training.epochs or .steps to 1 or more")
-    if not 0 <= config.calibration.false_alarm_rate < 1:
-        raise errors.UserError(
-            f"--config.calibration.false_alarm_rate="
-            f"{config.calibration.false_alarm_rate}: take a share in [0, 1)"
-        )
     _check_layer_weights(config.scoring.layer_weights)
 
 

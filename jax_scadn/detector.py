@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from flax import traverse_util
 
 from jax_scadn import (
     atomic,
@@ -37,6 +39,12 @@ def _score(method, mesh, params, mu, images):
     return score(params, mu, images_lib.as_float(images))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _latent(method, mesh, params, images):
+    latent = sharding.map_images(mesh, method.latent, replicated=1)
+    return latent(params, images_lib.as_float(images))
+
+
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """What normal images, and only normal images, say about the scores.
@@ -45,8 +53,10 @@ class Calibration:
       mu: mean error of each scale on the training images (SCADN Eq. 9).
       threshold: an image that scores higher is called anomalous.
       false_alarm_rate: share of normal images that the threshold aims at.
-      threshold_images: normal images that the threshold was taken from.
-      held_out: whether those were kept from training; if not, the threshold is too
+      map_threshold: tau of UTAD Eq. 9; a pixel of a map above it is called anomalous.
+      pixel_false_alarm_rate: share of the pixels of normal images that tau aims at.
+      threshold_images: normal images that both thresholds were taken from.
+      held_out: whether those were kept from training; if not, the thresholds are too
         low for new images.
       low: map value where the colours of heat maps start.
       high: map value where they end.
@@ -55,6 +65,8 @@ class Calibration:
     mu: tuple[float, ...]
     threshold: float
     false_alarm_rate: float
+    map_threshold: float
+    pixel_false_alarm_rate: float
     threshold_images: int
     held_out: bool
     low: float
@@ -140,12 +152,37 @@ class Detector:
         scored = _score(self._method, self._mesh, self.params, self._mu, padded)
         return jax.tree.map(lambda array: array[:count], jax.device_get(scored))
 
+    @property
+    def has_latent(self) -> bool:
+        """Whether the method has a code for each image, see `latents`."""
+        return hasattr(self._method, "latent")
+
+    def latents(self, split: records.Split) -> np.ndarray:
+        """The codes of a split's images in order, (n, L); only if `has_latent`."""
+        codes = []
+        for batch in pipeline.padded_batches(split, self.batch_size):
+            images = jax.device_put(batch["image"], sharding.split(self._mesh))
+            latent = _latent(self._method, self._mesh, self.params, images)
+            codes.append(jax.device_get(latent)[batch["_mask"]])
+        return np.concatenate(codes)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """How many weights each part of the method has, such as 'generator'.
+
+        Running statistics are none, and a part without weights is left out.
+        """
+        counts = collections.Counter()
+        for path, weights in traverse_util.flatten_dict(self.params).items():
+            if "batch_stats" not in path:
+                counts[path[0]] += weights.size
+        return dict(counts)
+
     def calibrated(self, train: records.Split, held_out: records.Split) -> Detector:
-        """The detector with mu, threshold and colours from normal images.
+        """The detector with mu, thresholds and colours from normal images.
 
         Args:
           train: normal images that the weights were trained on; give mu.
-          held_out: normal images that they were not; give threshold and colours.
+          held_out: normal images that they were not; give thresholds and colours.
             Where there are none, the training images do.
         """
         train = train.first(self.config.calibration.images)
@@ -157,12 +194,17 @@ class Detector:
         normal = held_out if len(held_out) else train
         scored = [scored for _, scored in detector.score_split(normal)]
         maps = np.concatenate([batch.maps for batch in scored])
-        rate = self.config.calibration.false_alarm_rate
+        rates = self.config.calibration
         low, high = np.quantile(maps, (0.5, 0.999))
         detector.calibration = dataclasses.replace(
             calibration,
-            threshold=threshold(np.concatenate([b.scores for b in scored]), rate),
-            false_alarm_rate=rate,
+            threshold=threshold(
+                np.concatenate([batch.scores for batch in scored]),
+                rates.false_alarm_rate,
+            ),
+            false_alarm_rate=rates.false_alarm_rate,
+            map_threshold=threshold(maps, rates.pixel_false_alarm_rate),
+            pixel_false_alarm_rate=rates.pixel_false_alarm_rate,
             threshold_images=len(normal),
             held_out=len(held_out) > 0,
             low=float(low),
@@ -188,16 +230,33 @@ def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:
     Of n scores of normal images the ceil((n + 1) (1 - rate))-th smallest one has
     that property (split conformal prediction). Where n is too small for the rate,
     the largest score is taken, whose rate is 1 / (n + 1).
+
+    Of the pixels of normal maps at most that share exceeds the value of this rank; of
+    those of new maps about that share, since pixels of one image are not independent.
+
+    Args:
+      scores: of normal images, or their maps; of any shape.
+      false_alarm_rate: in [0, 1).
     """
-    ordered = np.sort(scores)
-    rank = math.ceil((len(ordered) + 1) * (1 - false_alarm_rate))
-    return float(ordered[min(rank, len(ordered)) - 1])
+    rank = math.ceil((scores.size + 1) * (1 - false_alarm_rate))
+    index = min(rank, scores.size) - 1
+    return float(np.partition(scores, index, axis=None)[index])
 
 
 def uncalibrated(config: ml_collections.ConfigDict, params: Any) -> Detector:
     """A detector that has seen no normal images yet."""
     maps = methods.create(config).maps
-    blank = Calibration((0.0,) * maps, math.inf, 0.0, 0, False, 0.0, 1.0)
+    blank = Calibration(
+        mu=(0.0,) * maps,
+        threshold=math.inf,
+        false_alarm_rate=0.0,
+        map_threshold=math.inf,
+        pixel_false_alarm_rate=0.0,
+        threshold_images=0,
+        held_out=False,
+        low=0.0,
+        high=1.0,
+    )
     return Detector(config, params, blank)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import neighbors
 
 from jax_scadn import (
     atomic,
@@ -21,11 +22,12 @@ from jax_scadn import (
 )
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records
-from jax_scadn.detector import Detector
+from jax_scadn.detector import Detector, threshold
 
 STEM = "results"
 SCORES = "images.csv"
 ALL = "all"
+NEIGHBOURS = 4  # training images that are shown beside an anomalous one
 # Metric -> heading of its column.
 COLUMNS = {
     ("image", "auroc"): "image AUROC",
@@ -35,6 +37,7 @@ COLUMNS = {
     ("pixel", "auroc_pooled"): "pixel AUROC (pooled)",
     ("pixel", "aupro"): "AUPRO",
     ("pixel", "iou"): "best IoU",
+    ("pixel", "iou_at_threshold"): "IoU at threshold",
 }
 
 
@@ -52,24 +55,41 @@ class ImageScores(NamedTuple):
     scores: dict[str, np.ndarray]
 
 
+class Detection(NamedTuple):
+    """What one detector makes of the test images.
+
+    Attributes:
+      maps: (H, W) anomaly map of each.
+      scores: (n,).
+      map_threshold: a pixel above it is called anomalous; None if it is not known.
+    """
+
+    maps: Sequence[np.ndarray]
+    scores: np.ndarray
+    map_threshold: float | None
+
+
 def evaluate(
     detector: Detector, dataset: records.Dataset, folder: pathlib.Path
 ) -> dict[str, Any]:
-    """Scores the test split, and writes tables, a ROC plot and a contact sheet.
+    """Scores the test split, and writes tables, a ROC plot and contact sheets.
 
     Args:
       detector: calibrated.
       dataset: its training images serve the two trivial detectors.
       folder: gets `results.json`, `.csv`, `.md`, `images.csv` (`read_scores`),
-        `roc.png` and `sheet.png`.
+        `roc.png` and `sheet.png`; where the method has a code for each image, also
+        `neighbours.png`: the anomalous images of the sheet beside the training images
+        whose codes are the nearest.
 
     Returns:
       What `results.json` holds: for each detector the metrics over all test images
-      and for each kind of defect, how the threshold did, and the merges of scales.
+      and for each kind of defect, how the thresholds did, the merges of scales, and
+      the number of weights of each part.
       Over all images the image AUROC has its 95 % interval (`uncertainty`), or None
       where a class has too few images.
     """
-    test, config = dataset.test, detector.config
+    test, config, calibration = dataset.test, detector.config, detector.calibration
     shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
     maps, scores, scales, means, drawn = [], [], [], [], {}
     for indices, scored in detector.score_split(test):
@@ -84,11 +104,9 @@ def evaluate(
         }
     scores, scales = np.concatenate(scores), np.concatenate(scales)
     masks = _masks(test)
-    detections = {config.method.upper(): (maps, scores)}
-    detections |= baselines.trivial_detectors(
-        images_lib.as_float(dataset.train.images()), images_lib.as_float(test.images())
-    )
-    threshold = detector.calibration.threshold
+    own = Detection(maps, scores, calibration.map_threshold)
+    rate = calibration.pixel_false_alarm_rate
+    detections = {config.method.upper(): own, **_trivial(dataset, rate)}
     results = {
         "name": config.name,
         "dataset": dataset.name,
@@ -104,25 +122,30 @@ def evaluate(
             "test_anomalous": int(np.sum(test.labels == records.ANOMALOUS)),
         },
         "detectors": {
-            name: _by_defect(test, masks, *detection)
+            name: _by_defect(test, masks, detection)
             for name, detection in detections.items()
         },
-        "merges": _merges(test.labels, np.concatenate(means), detector.calibration.mu),
+        "merges": _merges(test.labels, np.concatenate(means), calibration.mu),
         "threshold": {
-            "value": threshold,
-            "images": detector.calibration.threshold_images,
-            "held_out": detector.calibration.held_out,
-            "false_alarm_rate_wanted": detector.calibration.false_alarm_rate,
-            "normal_above": _share_above(
-                scores, test.labels, records.NORMAL, threshold
-            ),
-            "anomalous_above": _share_above(
-                scores, test.labels, records.ANOMALOUS, threshold
+            "value": calibration.threshold,
+            "images": calibration.threshold_images,
+            "held_out": calibration.held_out,
+            "false_alarm_rate_wanted": calibration.false_alarm_rate,
+            **_of_each_label(scores > calibration.threshold, test.labels),
+        },
+        "map_threshold": {  # its shares are of pixels
+            "value": calibration.map_threshold,
+            "false_alarm_rate_wanted": rate,
+            **_of_each_label(
+                [np.mean(heat > calibration.map_threshold) for heat in maps],
+                test.labels,
             ),
         },
+        "parameters": detector.parameter_counts(),
     }
+    scores_by_name = {name: made.scores for name, made in detections.items()}
     pictures.roc_plot(
-        {name: (test.labels, s) for name, (_, s) in detections.items()},
+        {name: (test.labels, scores) for name, scores in scores_by_name.items()},
         folder / "roc.png",
     )
     sheet = [
@@ -130,19 +153,26 @@ def evaluate(
             image=images_lib.as_float(test[i].image),
             made=drawn[i],
             heat=maps[i],
+            segmentation=maps[i] > calibration.map_threshold,
             mask=test[i].mask,
             label=_label(test.items[i]),
             score=float(scores[i]),
-            anomalous=bool(scores[i] > threshold),
+            anomalous=bool(scores[i] > calibration.threshold),
         )
         for i in shown
     ]
-    low, high = detector.calibration.low, detector.calibration.high
     if sheet:
-        pictures.contact_sheet(sheet, low, high, folder / "sheet.png")
-    _write_scores(
-        test, {name: s for name, (_, s) in detections.items()}, folder / SCORES
-    )
+        pictures.contact_sheet(
+            sheet, calibration.low, calibration.high, folder / "sheet.png"
+        )
+    anomalous = [i for i in shown if test.labels[i] == records.ANOMALOUS]
+    if anomalous and detector.has_latent:
+        pictures.neighbours_sheet(
+            [row for i, row in zip(shown, sheet, strict=True) if i in anomalous],
+            _neighbours(detector, dataset.train, test.subset(anomalous)),
+            folder / "neighbours.png",
+        )
+    _write_scores(test, scores_by_name, folder / SCORES)
     # Last: who finds the tables finds the rest too.
     tables.write(results, rows(results), folder, STEM)
     return results
@@ -233,7 +263,25 @@ def _masks(test: records.Split) -> list[np.ndarray | None]:
     return masks
 
 
-def _by_defect(test: records.Split, masks, maps, scores) -> dict[str, Any]:
+def _trivial(dataset: records.Dataset, rate: float) -> dict[str, Detection]:
+    """The trivial detectors; held-out images give their threshold of the map.
+
+    Training images cannot: each of them is its own nearest image.
+    """
+
+    def detect(split):
+        return baselines.trivial_detectors(train, images_lib.as_float(split.images()))
+
+    train = images_lib.as_float(dataset.train.images())
+    normal = detect(dataset.held_out) if len(dataset.held_out) else {}
+    thresholds = {name: threshold(maps, rate) for name, (maps, _) in normal.items()}
+    return {
+        name: Detection(*made, thresholds.get(name))
+        for name, made in detect(dataset.test).items()
+    }
+
+
+def _by_defect(test: records.Split, masks, detection: Detection) -> dict[str, Any]:
     """Metrics of each kind of defect against all normal images, and of all."""
     defects = np.array(test.defects)
     kinds = sorted(set(defects[test.labels == records.ANOMALOUS]))
@@ -251,14 +299,18 @@ def _by_defect(test: records.Split, masks, maps, scores) -> dict[str, Any]:
         pixel = None
         if with_truth:
             pixel = metrics.pixel_metrics(
-                [masks[i] for i in known], [maps[i] for i in known]
+                [masks[i] for i in known],
+                [detection.maps[i] for i in known],
+                threshold=detection.map_threshold,
             )
         table[kind] = {
             "images": int(which.sum() if kind == ALL else labelled.sum()),
-            "image": metrics.image_metrics(test.labels[which], scores[which]),
+            "image": metrics.image_metrics(
+                test.labels[which], detection.scores[which]
+            ),
             "pixel": pixel,
         }
-    table[ALL]["image"]["auroc_interval"] = _interval(test.labels, scores)
+    table[ALL]["image"]["auroc_interval"] = _interval(test.labels, detection.scores)
     return table
 
 
@@ -285,9 +337,28 @@ def _merges(labels, means, mu) -> dict[str, Any] | None:
     }
 
 
-def _share_above(scores, labels, label: int, threshold: float) -> float:
-    chosen = scores[labels == label]
-    return float(np.mean(chosen > threshold)) if len(chosen) else float("nan")
+def _of_each_label(above, labels) -> dict[str, float]:
+    """Means over normal and anomalous images of what is above a threshold."""
+    above = np.asarray(above)
+
+    def share(label: int) -> float:
+        chosen = above[labels == label]
+        return float(np.mean(chosen)) if len(chosen) else float("nan")
+
+    return {
+        "normal_above": share(records.NORMAL),
+        "anomalous_above": share(records.ANOMALOUS),
+    }
+
+
+def _neighbours(
+    detector: Detector, train: records.Split, test: records.Split
+) -> list[list[np.ndarray]]:
+    """Training images whose codes are nearest to those of test images, L2."""
+    search = neighbors.NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(train)))
+    search.fit(detector.latents(train))
+    nearest = search.kneighbors(detector.latents(test), return_distance=False)
+    return [[images_lib.as_float(train[i].image) for i in row] for row in nearest]
 
 
 def _write_scores(

@@ -90,6 +90,16 @@ class Sweep:
         """Largest intersection over union and the (highest) threshold of it."""
         return self._best(lambda hits, alarms: hits / (hits[-1] + alarms))
 
+    def iou_above(self, threshold: float) -> float:
+        """Intersection over union of what scores higher than a threshold."""
+        if not self.has_both:
+            return float("nan")
+        found = np.count_nonzero(self.thresholds > threshold)
+        if not found:
+            return 0.0
+        hits, alarms = self.hits[found - 1], self.alarms[found - 1]
+        return float(hits / (self.hits[-1] + alarms))
+
     def _best(self, measure) -> tuple[float, float]:
         if not self.has_both:
             return float("nan"), float("nan")
@@ -140,31 +150,43 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def pixel_metrics(
-    masks: Sequence[np.ndarray], maps: Sequence[np.ndarray], max_fpr: float = 0.3
+    masks: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    max_fpr: float = 0.3,
+    threshold: float | None = None,
 ) -> dict[str, float]:
     """All pixel metrics, from one sort of all pixels.
+
+    Both IoU are of the pixels of all images, normal ones included: intersections and
+    unions are summed before they are divided. `iou` is that of the best threshold for
+    these very images, `iou_at_threshold` that of a threshold from elsewhere.
 
     Args:
       masks: one (H, W) bool per image, True where anomalous; all False where normal.
       maps: one (H, W) float per image; sizes may differ between images.
       max_fpr: limit of AUPRO, in (0, 1].
+      threshold: pixels above it are called anomalous, UTAD Eq. 9; None if there is
+        none.
 
     Returns:
-      auroc_per_image, auroc_pooled, aupro, iou and iou_threshold; NaN where a class
-      is missing.
+      auroc_per_image, auroc_pooled, aupro, iou and iou_threshold, and with a threshold
+      iou_at_threshold; NaN where a class is missing.
 
     Raises:
       ValueError: the numbers or sizes of masks and maps differ, or a map has NaN.
     """
     sweep = _pixel_sweep(masks, maps)
     iou, iou_threshold = sweep.best_iou()
-    return {
+    result = {
         "auroc_per_image": pixel_auroc_per_image(masks, maps),
         "auroc_pooled": sweep.auroc(),
         "aupro": sweep.partial_area(max_fpr),
         "iou": iou,
         "iou_threshold": iou_threshold,
     }
+    if threshold is not None:
+        result["iou_at_threshold"] = sweep.iou_above(threshold)
+    return result
 
 
 def pixel_auroc_per_image(

@@ -7,6 +7,7 @@ always drawn on a fixed scale from `low` to `high`, so that pictures compare.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ class Row:
       image: what the detector saw.
       made: what it made of the image, by name.
       heat: (H, W) anomaly map.
+      segmentation: (H, W) bool, True where the map is above its threshold.
       mask: (H, W) bool, True where anomalous, or None.
       label: file name or defect.
       score: of the whole image.
@@ -48,6 +50,7 @@ class Row:
     image: np.ndarray
     made: Mapping[str, np.ndarray]
     heat: np.ndarray
+    segmentation: np.ndarray
     mask: np.ndarray | None
     label: str
     score: float
@@ -125,39 +128,13 @@ def contact_sheet(
     Raises:
       ValueError: no rows, or `low >= high`.
     """
-    if not rows:
-        raise ValueError("a contact sheet needs at least one row")
     grid = [_cells(row, low, high) for row in rows]
     made = dict.fromkeys(name for row in rows for name in row.made)
-    columns = ["input", *made, "heat map", "overlay"]
+    columns = ["input", *made, "heat map", "overlay", "segmentation"]
     columns += ["mask"] * any(row.mask is not None for row in rows)
-    shapes = np.array([cell.shape[:2] for cells in grid for cell in cells.values()])
-    cell_height, cell_width = shapes.max(axis=0)
-    width = LABEL_WIDTH + len(columns) * (cell_width + GAP) - GAP + MARGIN
-    height = HEADER + len(rows) * (cell_height + GAP) + FOOTER
-    sheet = figure.Figure((width / DPI, height / DPI), dpi=DPI, facecolor=PAGE)
-
-    def write(x: float, y: float, text: str, **style) -> None:
-        """Writes at pixels from the top left corner."""
-        sheet.text(x / width, 1 - y / height, text, parse_math=False, **style)
-
-    lefts = [LABEL_WIDTH + i * (cell_width + GAP) for i in range(len(columns))]
-    for left, name in zip(lefts, columns, strict=True):
-        write(left + cell_width / 2, HEADER - 10, name, ha="center", weight="bold")
-    for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
-        top = HEADER + index * (cell_height + GAP)
-        middle = top + cell_height / 2
-        write(MARGIN, middle, f"{_short(row.label)}\nscore {row.score:.4g}", size=9)
-        if row.anomalous is not None:
-            word, color = ("anomalous", VERMILION) if row.anomalous else ("ok", GREEN)
-            write(MARGIN, middle + 18, word, size=9, weight="bold", color=color)
-        for left, name in zip(lefts, columns, strict=True):
-            if name in cells:
-                y = height - top - cells[name].shape[0]
-                sheet.figimage(cells[name], left, y, origin="upper")
-            else:
-                write(left + cell_width / 2, middle, "none", ha="center", color=GREY)
-    bar_width = lefts[-1] + cell_width - LABEL_WIDTH
+    sheet = _sheet(rows, grid, columns, FOOTER)
+    width, height = sheet.get_size_inches() * DPI
+    bar_width = width - LABEL_WIDTH - MARGIN
     box = (LABEL_WIDTH / width, 50 / height, bar_width / width, 12 / height)
     scale = cm.ScalarMappable(colors.Normalize(low, high), COLORMAP)
     bar = sheet.colorbar(
@@ -165,6 +142,33 @@ def contact_sheet(
     )
     bar.set_label("anomaly map")
     bar.outline.set_visible(False)
+    with atomic.replacing(path) as part:
+        sheet.savefig(part)
+
+
+def neighbours_sheet(
+    rows: Sequence[Row],
+    neighbours: Sequence[Sequence[np.ndarray]],
+    path: pathlib.Path,
+) -> None:
+    """Writes each image beside the first of its pictures and its neighbours.
+
+    Args:
+      rows: as on the contact sheet.
+      neighbours: images like it for each row, the most similar first.
+      path: with an ending that matplotlib knows, such as .png.
+
+    Raises:
+      ValueError: no rows, or not as many lists of neighbours.
+    """
+    grid = []
+    for row, images in zip(rows, neighbours, strict=True):
+        first = itertools.islice(row.made.items(), 1)
+        cells = {"input": row.image, **dict(first)}
+        cells |= {f"neighbour {n}": image for n, image in enumerate(images, 1)}
+        grid.append({name: _fit(rgb(cell)) for name, cell in cells.items()})
+    columns = list(dict.fromkeys(name for cells in grid for name in cells))
+    sheet = _sheet(rows, grid, columns, MARGIN - GAP)
     with atomic.replacing(path) as part:
         sheet.savefig(part)
 
@@ -212,9 +216,55 @@ def _cells(row: Row, low: float, high: float) -> dict[str, np.ndarray]:
         **row.made,
         "heat map": heat_map(row.heat, low, high),
         "overlay": overlay(row.image, row.heat, low, high),
+        "segmentation": row.segmentation,
         "mask": row.mask,
     }
     return {name: _fit(rgb(p)) for name, p in pictures.items() if p is not None}
+
+
+def _sheet(
+    rows: Sequence[Row],
+    grid: Sequence[Mapping[str, np.ndarray]],
+    columns: Sequence[str],
+    footer: int,
+) -> figure.Figure:
+    """Rows of cells under their titles, each with label, score and decision beside it.
+
+    Args:
+      rows: for what stands beside them.
+      grid: the cells of each row by column; 'none' stands for those it lacks.
+      columns: their titles, from left to right.
+      footer: pixels to leave free at the bottom.
+    """
+    if not rows:
+        raise ValueError("a sheet needs at least one row")
+    shapes = np.array([cell.shape[:2] for cells in grid for cell in cells.values()])
+    cell_height, cell_width = shapes.max(axis=0)
+    width = LABEL_WIDTH + len(columns) * (cell_width + GAP) - GAP + MARGIN
+    height = HEADER + len(rows) * (cell_height + GAP) + footer
+    sheet = figure.Figure((width / DPI, height / DPI), dpi=DPI, facecolor=PAGE)
+
+    def write(x: float, y: float, text: str, **style) -> None:
+        """Writes at pixels from the top left corner."""
+        sheet.text(x / width, 1 - y / height, text, parse_math=False, **style)
+
+    lefts = [LABEL_WIDTH + i * (cell_width + GAP) for i in range(len(columns))]
+    for left, name in zip(lefts, columns, strict=True):
+        write(left + cell_width / 2, HEADER - 10, name, ha="center", weight="bold")
+    for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
+        top = HEADER + index * (cell_height + GAP)
+        middle = top + cell_height / 2
+        write(MARGIN, middle, f"{_short(row.label)}\nscore {row.score:.4g}", size=9)
+        if row.anomalous is not None:
+            word, color = ("anomalous", VERMILION) if row.anomalous else ("ok", GREEN)
+            write(MARGIN, middle + 18, word, size=9, weight="bold", color=color)
+        for left, name in zip(lefts, columns, strict=True):
+            if name in cells:
+                y = height - top - cells[name].shape[0]
+                sheet.figimage(cells[name], left, y, origin="upper")
+            else:
+                write(left + cell_width / 2, middle, "none", ha="center", color=GREY)
+    return sheet
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

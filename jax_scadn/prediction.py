@@ -20,7 +20,9 @@ from jax_scadn.data import images as images_lib
 from jax_scadn.detector import Detector
 
 OVERLAYS = "overlays"
-FIELDS = ("path", "score", "threshold", "decision", "scale", "milliseconds")
+# Of each image; 'anomalous_share' is the share of its pixels above the map's threshold.
+FIELDS = ("path", "score", "threshold", "decision", "anomalous_share", "scale",
+          "milliseconds")  # fmt: skip
 
 
 def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
@@ -99,7 +101,7 @@ def predict(
 
 
 def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
-    data, threshold = detector.config.data, detector.calibration.threshold
+    data, calibration = detector.config.data, detector.calibration
 
     def read(path):
         try:
@@ -126,14 +128,16 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             scored = detector.score_batch(images, size)
             milliseconds = (time.perf_counter() - begin) * 1000 / len(images)
             for i, (path, _) in enumerate(read_):
-                score = float(scored.scores[i])
+                score, heat = float(scored.scores[i]), scored.maps[i]
+                anomalous = score > calibration.threshold
                 line = {
                     "path": str(path),
                     "score": score,
-                    "threshold": threshold,
-                    "decision": "anomalous" if score > threshold else "ok",
+                    "threshold": calibration.threshold,
+                    "decision": "anomalous" if anomalous else "ok",
+                    "anomalous_share": float(np.mean(heat > calibration.map_threshold)),
                     "scale": int(scored.scales[i]),
                     "milliseconds": round(milliseconds, 2),
                 }
                 image = images_lib.as_float(images[i])
-                yield path, (line, image, scored.maps[i])
+                yield path, (line, image, heat)

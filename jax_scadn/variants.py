@@ -94,8 +94,13 @@ class Stacked:
 
     def _put(self, trees: Sequence[Any]) -> Any:
         """Stacked on the host, so that no device holds all of them."""
-        trees = jax.device_get([*trees, *(trees[n] for n in self._padding)])
-        return jax.device_put(jax.tree.map(_stack, *trees), self._split)
+        padded = [*trees, *(trees[n] for n in self._padding)]
+        return jax.device_put(stack(padded), self._split)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one tree of NumPy arrays, a new axis first."""
+    return jax.tree.map(_stack, *jax.device_get(list(trees)))
 
 
 def _stack(*arrays: np.ndarray) -> np.ndarray:

@@ -253,7 +253,7 @@ def test_nothing_there(tmp_path):
     found = runs.find([tmp_path])
     assert found.unfinished == (tmp_path / "started",)
     text = report.markdown(categories.blocks(found, None, None), found.unfinished)
-    assert text.endswith(f"Without results: {tmp_path / 'started'}\n")
+    assert text.endswith(f"Without results (1): {tmp_path / 'started'}\n")
 
 
 def test_too_deep_and_hidden_folders_are_not_searched(tmp_path):
@@ -331,6 +331,8 @@ def test_uncertainty_is_over_the_images_that_all_share(tmp_path):
     first = uncertainty.paired_difference(LABELS, np.array(PERFECT), np.array(GOOD))
     assert change.p_values[0] == first.p_value
     row = rows_of(block)["full"]
+    expected = uncertainty.auroc_interval(LABELS, np.array([GOOD, FAIR]))
+    assert row.interval == tuple(expected)
     assert 0 <= row.interval[0] < row.ours.value < row.interval[1] <= 1
 
 
@@ -426,6 +428,7 @@ def test_ablation_without_a_table_is_compared_with_the_unchanged(tmp_path):
     assert block.table is None
     rows = rows_of(block)
     assert list(rows) == ["two", "four"]
+    assert "| to four | to four, 95 % |" in " ".join(report.markdown([block]).split())
     assert rows["two"].change.value == pytest.approx(1 / 9)
     assert rows["four"].change is None
 
@@ -453,9 +456,12 @@ def test_table_of_variants_by_category(tmp_path):
 
 def test_what_an_ablation_varies_is_no_difference(tmp_path):
     changes = {"S1": {"masks.stripe_pairs": [2]}, "S2": {"masks.stripe_pairs": [4]}}
-    ablate(tmp_path, {("S1", 0): GOOD}, {**changes, "full": {}})
-    (block,) = compare(tmp_path)
-    assert not [line for line in block.differences if "stripes" in line]
+    ablate(tmp_path / "a", {("S1", 0): GOOD}, {**changes, "full": {}})
+    torch = _measured(tmp_path, {"x": [{"category": "bottle", "seed": 0}]})
+    (block,) = compare(tmp_path / "a", torch=torch)
+    every = [*block.differences, *block.measured_differences]
+    assert len(every) > 6
+    assert not [line for line in every if "stripes" in line]
     ablate(tmp_path / "b", {("full", 0): GOOD}, {**changes, "full": {}},
            masks__stripe_pairs=(2, 8))  # fmt: skip
     (block,) = compare(tmp_path / "b")
@@ -593,6 +599,7 @@ def test_measured_results_by_seed(tmp_path):
     assert block.measured_words == ["Both.", "Ours."]
     assert "steps 4, there 400" in block.measured_differences
     assert "generator width 4, there 64" in block.measured_differences
+    assert "generator blocks 1, there 8" in block.measured_differences
     for word in ("image size", "normal test images"):
         assert not any(word in line for line in block.measured_differences)
     assert "Both. Ours." in report.markdown([block])

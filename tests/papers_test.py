@@ -192,6 +192,8 @@ def test_keys_and_categories():
 def test_settings_of_the_authors_code():
     code = papers.code("SCADN")
     assert code["model.width"] == 64
+    assert code["model.blocks"] == 8  # in the text
+    assert code["loss.gan"] == "nsgan"  # otherwise in the text
     assert code["masks.stripe_pairs"] == [2, 4, 8]
     assert "data.size" not in papers.code("UTAD")  # differs between data sets
     assert papers.code("AUTOENCODER") == {}

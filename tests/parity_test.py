@@ -32,8 +32,9 @@ def golden():
         model__discriminator_width=WIDTH,
     )
     method = scadn.Scadn.from_config(config)
-    generator, discriminator = parity.golden_weights(method, SEED)
-    state = method.state_of(SEED, generator, **discriminator)
+    stage = method.repainting
+    generator, discriminator = parity.golden_weights(stage, SEED)
+    state = stage.state_of(SEED, generator, **discriminator)
     rng = np.random.default_rng(0)
     arrays = {
         f"{name}_images_u8_nchw": rng.integers(
@@ -48,22 +49,22 @@ def golden():
     arrays |= {"seed": np.array(SEED), "mask_set": method.masks_mhw}
     arrays["mask_index"] = rng.integers(0, 12, (STEPS, BATCH))
     arrays |= _inference("before", method, state, images)
-    hyper = method.hyperparameters(config)
+    hyper = stage.hyperparameters(config)
     logs = []
     for step, index in enumerate(arrays["mask_index"]):
         inputs = (
             images["train"][step * BATCH : (step + 1) * BATCH],
-            jnp.asarray(method.masks_mhw)[index],
+            hyper.masks_mhw[index],
         )
         if step == 0:
-            grads = jax.jit(lambda *a: method.gradients(*a).generator)(
+            grads = jax.jit(lambda *a: stage.gradients(*a).generator)(
                 state, hyper, *inputs
             )
             flat = state_dict.flatten(jax.tree.map(jnp.linalg.norm, grads))
             names = torch_scadn.generator_names(BLOCKS)
             arrays["grad_norm_names"] = np.array([f"generator.{n}" for n in names])
             arrays["grad_norm_values"] = np.array([flat[f] for f in names.values()])
-        state, metrics = jax.jit(method.update)(state, hyper, *inputs)
+        state, metrics = jax.jit(stage.update)(state, hyper, *inputs)
         logs.append([metrics[ours] for ours in parity._LOGS.values()])
     arrays |= {"logs": np.array(logs), "log_names": np.array(list(parity._LOGS))}
     arrays |= _inference("after", method, state, images)
@@ -78,13 +79,17 @@ def golden():
 
 def _inference(tag, method, state, images):
     candidates = jax.jit(method.candidates)
-    mu = jnp.mean(candidates(state.generator, images["val"])[0], axis=(0, 2, 3))
-    maps, repainted = candidates(state.generator, images["test"])
-    scored = scoring.merge("max_mu", mu, maps, repainted)
-    logits, _ = jax.jit(method.discriminator.apply)(
+    params = method.inference_params({"": state.generator}, {})
+    mu = jnp.mean(candidates(params, images["val"])[0], axis=(0, 2, 3))
+    maps, _ = candidates(params, images["test"])
+    scored = scoring.merge("max_mu", "mean", mu, maps, {})
+    logits, _ = jax.jit(method.repainting.discriminator.apply)(
         {"params": state.discriminator, "spectral": state.spectral}, images["test"]
     )
-    all_masks = jax.jit(method.repaint)(state.generator, images["test"][:1])[:, 0]
+    repaint = jax.jit(method.repaint)
+    all_masks = jnp.concatenate(
+        [repaint(state.generator, images["test"][:1], m) for m in method.masks_mhw]
+    )
     values = {
         "recon_test0_all12": all_masks.transpose(0, 3, 1, 2),
         "disc_test": jax.nn.sigmoid(logits).transpose(0, 3, 1, 2),

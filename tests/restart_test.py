@@ -10,28 +10,33 @@ import jax
 import numpy as np
 import pytest
 
-from jax_scadn import detector
+from jax_scadn import ablation, detector
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
 
 
-def command(workdir, steps=STEPS):
+def command(module, workdir, *arguments):
     return [
-        sys.executable, "-m", "jax_scadn.train", "--config=configs/lace.py",
-        f"--workdir={workdir}", f"--config.training.steps={steps}",
+        sys.executable, "-m", f"jax_scadn.{module}", "--config=configs/lace.py",
+        f"--workdir={workdir}", f"--config.training.steps={STEPS}",
         "--config.data.size=32", "--config.model.width=4", "--config.model.blocks=1",
         "--config.model.discriminator_width=4", "--config.training.batch_size=4",
         "--config.training.checkpoint_every=1", "--config.training.log_every=1",
-        "--config.evaluation.after_training=False",
+        *arguments,
     ]  # fmt: skip
 
 
-def start(workdir, steps=STEPS):
+def start(command):
     return subprocess.Popen(
-        command(workdir, steps), cwd=ROOT, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(command):
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def wait_for_step(process, workdir, step):
@@ -54,28 +59,27 @@ def weights(workdir):
 @pytest.mark.slow
 def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = subprocess.run(command(whole), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    unevaluated = "--config.evaluation.after_training=False"
+    run(command("train", whole, unevaluated))
 
-    process = start(broken, steps=STEPS)
+    again = command("train", broken, unevaluated)
+    process = start(again)
     wait_for_step(process, broken, 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
-    process = start(broken)
+    process = start(again)
     wait_for_step(process, broken, 6)
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error[-2000:]
     assert "the same command goes on" in out
 
-    process = start(broken)
-    out, error = process.communicate(timeout=240)
-    assert process.returncode == 0, error[-2000:]
-    (expected, calibration), (actual, again) = weights(whole), weights(broken)
+    run(again)
+    (expected, calibration), (actual, repeated) = weights(whole), weights(broken)
     for one, other in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert calibration == again
+    assert calibration == repeated
     losses = [
         [
             line.split('"images_per_second"')[0]
@@ -84,3 +88,25 @@ def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
         for w in (whole, broken)
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ablation.BATCHING)
+def test_a_killed_ablation_ends_in_the_same_table(tmp_path, batching):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = (
+        "--sweep=masks.fill=0.0,1.0",
+        f"--variant_batching={batching}",
+        "--config.data.test_normal_limit=4",
+        "--config.data.test_anomalous_limit=4",
+    )
+    run(command("ablate", whole, *arguments))
+    again = command("ablate", broken, *arguments)
+    process = start(again)
+    wait_for_step(process, broken / "masks.fill=0.0" / "seed_0", 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "masks.fill=1.0" in run(again)
+    tables = [(w / "comparison.csv").read_text() for w in (whole, broken)]
+    assert tables[0] == tables[1]
+    assert "masks.fill=1.0" in tables[0]

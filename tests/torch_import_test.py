@@ -19,7 +19,7 @@ from jax_scadn.torch_import import scadn, state_dict, utad
 def state_dicts(blocks=2, width=4):
     """Arrays under PyTorch's names and in its axis order, from a random Flax state."""
     config = conftest.tiny(model__blocks=blocks, model__width=width)
-    state = jax.jit(methods.create(config).init)(0)
+    state = jax.jit(methods.create(config).stages[0].init)(0)
     flat = state_dict.flatten(state.generator)
     generator = {
         name: np.asarray(flat[flax]).transpose(3, 2, 0, 1)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import utad_tiny
-from utad_tiny import assert_trees_close, step
+from utad_tiny import step
 
 from jax_scadn import errors, impressions, methods
 from jax_scadn.data import sources
@@ -26,13 +26,21 @@ def started():
 
 @pytest.fixture
 def pairs(images):
-    """Images with impressions that are their blurred selves."""
-    return {"image": images, "impression": (images + np.roll(images, 2, axis=2)) / 2}
+    """A batch of images, with impressions that are their blurred selves."""
+    blurred = (images + np.roll(images, 2, axis=2)) / 2
+    return {
+        "image": np.round(255 * images).astype(np.uint8),
+        "impression": np.round(65535 * blurred).astype(np.uint16),
+    }
+
+
+def as_floats(pairs):
+    return pairs["image"] / np.float32(255), pairs["impression"] / np.float32(65535)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def translate(stage, experts, pairs, key=None):
-    return stage.translate(experts, pairs["image"], pairs["impression"], key)
+    return stage.translate(experts, *as_floats(pairs), key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -42,7 +50,7 @@ def written_out(net, experts, pairs):
     def apply(domain, method, *inputs):
         return net.apply({"params": experts[domain]}, *inputs, method=method)
 
-    image, impression = pairs["image"], pairs["impression"]
+    image, impression = as_floats(pairs)
     image_content = apply("image", "encode_content", image)
     impression_content = apply("impression", "encode_content", impression)
     image_detail = apply("image", "encode_detail", image)
@@ -82,16 +90,6 @@ def test_directions_swap_contents_and_losses_are_those_written_out(started, pair
     np.testing.assert_allclose(metrics["expert_loss"], expected, rtol=1e-4)
 
 
-def test_impressions_of_16_bit_train_like_floats(started, pairs):
-    stage, state, hyper = started
-    stored = {name: np.round(65535 * x).astype(np.uint16) for name, x in pairs.items()}
-    _, expected = step(stage, state, hyper, pairs)
-    _, metrics = step(stage, state, hyper, stored)
-    np.testing.assert_allclose(
-        metrics["expert_loss"], expected["expert_loss"], rtol=1e-4
-    )
-
-
 def test_the_learning_rate_is_halved_by_the_state_s_step(started, pairs):
     stage, state, hyper = started
     before = state.experts["image"]["decoder"]["output"]["conv"]["kernel"]
@@ -126,7 +124,8 @@ def test_without_guidance_details_are_noise_and_have_no_loss(started, pairs):
         old, new = (s.experts[domain]["detail_encoder"] for s in (state, after))
 
         def decayed(w, v):
-            np.testing.assert_allclose(v - w, -1e-4 * np.sign(w), rtol=0.3, atol=1e-6)
+            large = np.abs(w) > 0.01  # Adam's eps slows smaller ones
+            np.testing.assert_allclose((v - w)[large], -1e-4 * np.sign(w[large]), 0.03)
 
         jax.tree.map(decayed, old, new)
 
@@ -167,19 +166,13 @@ def test_bfloat16_keeps_state_and_losses_float32(started, pairs):
 
 def test_a_variant_under_vmap_is_the_one_alone(started, pairs):
     stage, state, hyper = started
-    faster = hyper.replace(learning_rate=3 * hyper.learning_rate)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), hyper, faster)
-    batch = {name: jnp.asarray(value) for name, value in pairs.items()}
+    other = hyper.replace(image_weight=3 * hyper.image_weight)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), hyper, other)
     vmapped = jax.jit(jax.vmap(stage.step, in_axes=(None, 0, None)))
-    _, together = vmapped(state, stacked, batch)
-    after, _ = vmapped(state, stacked, batch)
-    alone, metrics = step(stage, state, faster, batch)
-    np.testing.assert_allclose(
-        together["expert_loss"][1], metrics["expert_loss"], rtol=1e-4
-    )
-    variant = jax.tree.map(lambda x: x[1], after)
-    # Where a gradient is almost zero, rounding decides Adam's first direction.
-    assert_trees_close(variant.experts, alone.experts, 0, 2 * 3e-4 * 1.01)
+    _, together = vmapped(state, stacked, pairs)
+    _, alone = step(stage, state, other, pairs)
+    for name, value in alone.items():
+        np.testing.assert_allclose(together[name][1], value, rtol=1e-4)
 
 
 def test_picture_has_all_four_side_by_side(started, pairs):
@@ -187,8 +180,7 @@ def test_picture_has_all_four_side_by_side(started, pairs):
     picture = jax.jit(stage.picture)(state.experts, hyper, pairs)
     made = translate(stage, state.experts, pairs)
     expected = [
-        pairs["image"],
-        pairs["impression"],
+        *as_floats(pairs),
         made.naive_impression,
         made.reconstruction,
     ]

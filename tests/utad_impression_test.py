@@ -13,6 +13,13 @@ from jax_scadn import mutual_information
 from jax_scadn.methods.utad_impression import ImpressionStage, total_loss
 
 
+@pytest.fixture
+def smooth_images():
+    """Eight different patterns of large squares, (8, 32, 32, 1)."""
+    values = np.random.default_rng(0).random((8, 4, 4, 1), np.float32)
+    return np.kron(values, np.ones((1, 8, 8, 1), np.float32))
+
+
 def stage_of(**changes):
     config = utad_tiny.settings(**changes)
     stage = ImpressionStage.from_config(config)
@@ -72,7 +79,7 @@ def written_out(state, hyper, images):
         outputs = forward(params)
         local, whole = bounds(state.discriminators, outputs)
         mean, log_var = outputs.mean_bl, outputs.log_var_bl
-        kl = -0.5 * jnp.sum(1 + log_var - mean**2 - jnp.exp(log_var), axis=1)
+        kl = -0.5 * (1 + log_var - mean**2 - jnp.exp(log_var))
         fake = scores(state.discriminators, outputs.image_bhwc)
         return (
             hyper.reconstruction_weight * jnp.mean((outputs.image_bhwc - images) ** 2)
@@ -198,16 +205,48 @@ def test_the_codes_noise_follows_seed_and_step(started, images):
     assert first["local_loss"] != other["local_loss"]
 
 
-def test_training_lowers_the_losses(started, images):
+def test_the_autoencoder_learns(started, smooth_images):
+    stage, state, hyper = started
+    state, history = utad_tiny.train(stage, state, hyper, {"image": smooth_images}, 100)
+    assert int(state.step) == 100
+    utad_tiny.assert_fell(history, "reconstruction_loss", 0.2)
+
+
+def test_t_learns_to_tell_pairs_apart(started, smooth_images):
     stage, state, hyper = started
     hyper = hyper.replace(
-        learning_rate=jnp.float32(3e-3), discriminator_learning_rate=jnp.float32(0.1)
+        learning_rate=jnp.zeros(()), discriminator_learning_rate=jnp.float32(0.03)
     )
-    state, history = utad_tiny.train(stage, state, hyper, {"image": images}, 100)
-    assert int(state.step) == 100
-    utad_tiny.assert_fell(history, "reconstruction_loss", 0.5)
+    history = []
+    for _ in range(150):  # on the same codes again and again
+        state, metrics = step(
+            stage, state.replace(step=0 * state.step), hyper, {"image": smooth_images}
+        )
+        history.append(metrics)
     for name in ("local_loss", "global_loss"):
-        utad_tiny.assert_fell(history, name, 0.9)
+        utad_tiny.assert_fell(history, name, 0.8)
+
+
+def test_the_encoder_learns_what_t_can_tell(started, smooth_images):
+    stage, state, hyper = started
+
+    def decided(t):
+        """Its logits are not near 0 any more."""
+        return t | {"linear_3": jax.tree.map(lambda x: 50 * x, t["linear_3"])}
+
+    discriminators = state.discriminators | {
+        name: decided(state.discriminators[name]) for name in ("local", "global")
+    }
+    state = state.replace(discriminators=discriminators)
+    hyper = hyper.replace(
+        local_weight=jnp.float32(10.0),
+        global_weight=jnp.float32(10.0),
+        discriminator_learning_rate=jnp.zeros(()),
+    )
+    _, history = utad_tiny.train(stage, state, hyper, {"image": smooth_images}, 200)
+    for name in ("local_loss", "global_loss"):
+        share = [metrics[name] / (2 * math.log(2)) for metrics in history[-5:]]
+        assert np.mean(share) < 0.9, name
 
 
 def test_parts_that_have_no_weight_are_left_out(images):
@@ -241,15 +280,13 @@ def test_bfloat16_keeps_state_and_losses_float32(started, images):
 
 def test_a_variant_under_vmap_is_the_one_alone(started, images):
     stage, state, hyper = started
-    faster = hyper.replace(learning_rate=3 * hyper.learning_rate)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), hyper, faster)
-    batch = {"image": jnp.asarray(images)}
-    together, _ = jax.jit(jax.vmap(stage.step, in_axes=(None, 0, None)))(
-        state, stacked, batch
-    )
-    alone, _ = step(stage, state, faster, batch)
-    variant = jax.tree.map(lambda x: x[1], together)
-    assert_trees_close(stage.params(variant), stage.params(alone), 1e-3, 1e-5)
+    other = hyper.replace(reconstruction_weight=3 * hyper.reconstruction_weight)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), hyper, other)
+    vmapped = jax.jit(jax.vmap(stage.step, in_axes=(None, 0, None)))
+    _, together = vmapped(state, stacked, {"image": jnp.asarray(images)})
+    _, alone = step(stage, state, other, {"image": images})
+    for name, value in alone.items():
+        np.testing.assert_allclose(together[name][1], value, rtol=1e-4)
 
 
 def test_picture_has_images_and_impressions_side_by_side(started, images):

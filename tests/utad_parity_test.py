@@ -118,6 +118,12 @@ def test_a_file_with_more_or_less_is_refused(golden):
         utad.check(less)
 
 
+def test_comparison_with_the_largest_by_hand():
+    row = report.compare("x", [1.0, -4.2], [1.0, -4.0], 0.1, "max")
+    assert row.difference == pytest.approx(0.05)
+    assert row.passed
+
+
 @pytest.mark.parametrize(("ours", "status"), [(1.0, 0), (1.1, 1), (np.nan, 1)])
 def test_exit_status(monkeypatch, tmp_path, capsys, ours, status):
     rows = [report.compare(name, ours, 1.0, 0.01, "max") for name in "ab"]
@@ -139,6 +145,7 @@ def test_settings_are_refused_in_one_line(tmp_path):
     done = run(tmp_path / "x.npz", "--config.masks.fill=0.5")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+    assert "--config" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -179,6 +179,6 @@ def test_perfect_pictures_score_zero(images, monkeypatch):
 def test_latents_are_the_codes_means(images):
     method, params = trained()
     latent = jax.jit(method.latent)(params, images)
-    assert latent.shape == (8, 4)
+    assert latent.shape == (8, 16)
     outputs = jax.jit(method.impression.extract)(params["impression"], images)
     np.testing.assert_allclose(latent, outputs.mean_bl, rtol=1e-5)

@@ -21,7 +21,7 @@ _TINY = {
     "impression.decoder_features": (4,),
     "impression.upsamplings": (4,),
     "impression.head_features": 4,
-    "impression.latent": 4,
+    "impression.latent": 16,
     "impression.image_discriminator_width": 4,
     "impression.image_discriminator_scales": 1,
     "expert.width": 4,

@@ -23,20 +23,20 @@ def _percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-# What a setting is called, and how its value is written.
+# What a setting is called and how its value is written, the weightiest first.
 _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "data.size": ("image size", _square),
-    "data.held_out": ("held-out normal images", _percent),
-    "data.test_normal_limit": ("normal test images", _first),
-    "data.test_anomalous_limit": ("test images of each defect or class", _first),
-    "masks.stripe_pairs": ("pairs of stripes in a mask", str),
-    "masks.fill": ("value of removed pixels", str),
     "model.width": ("generator width", str),
     "model.blocks": ("generator blocks", str),
     "model.discriminator_width": ("discriminator width", str),
-    "loss.adversarial_weight": ("weight of the adversarial loss", str),
+    "data.held_out": ("held-out normal images", _percent),
+    "data.test_normal_limit": ("normal test images", _first),
+    "data.test_anomalous_limit": ("test images of each defect or class", _first),
     "optimizer.learning_rate": ("learning rate", str),
     "optimizer.discriminator_learning_rate": ("discriminator's learning rate", str),
+    "loss.adversarial_weight": ("weight of the adversarial loss", str),
+    "masks.stripe_pairs": ("pairs of stripes in a mask", str),
+    "masks.fill": ("value of removed pixels", str),
     "selection.keep": ("weights that are kept", str),
     "selection.images": ("images that select weights", _first),
     "scoring.merge": ("merge of the scales", str),
@@ -81,7 +81,7 @@ def differences(
       varied: settings that an ablation varies, and which are not compared.
     """
     lines = []
-    for field in dict.fromkeys([*protocol.paper, *protocol.code]):
+    for field in dict.fromkeys([*_WORDS, *protocol.paper, *protocol.code]):
         if field not in system.settings or field in varied or _is_budget(field):
             continue
         value = system.settings[field]
@@ -90,7 +90,7 @@ def differences(
             for where, values in (("paper", protocol.paper), ("code", protocol.code))
             if field in values
         }
-        if value not in map(_comparable, said.values()):
+        if said and value not in map(_comparable, said.values()):
             there = _there({where: _written(field, v) for where, v in said.items()})
             lines.append(f"{_named(field)}: {_written(field, value)}; {there}")
     budgets = [
@@ -147,12 +147,14 @@ def seeds_there(table: papers.Table | None) -> str:
 
 
 def measured_differences(
-    system: runs.System, measured: measured_lib.Measured
+    system: runs.System,
+    measured: measured_lib.Measured,
+    varied: Collection[str] = (),
 ) -> list[str]:
     """What is not as in measured results of the authors' code.
 
     That is what the entries tell, and settings of the code that the file has no word
-    for: its networks, masks, losses and optimizers.
+    for: its networks, masks, losses and optimizers. Arguments: see `differences`.
     """
     every = _every(system)
     splits = ("test_normal", "test_anomalous")
@@ -177,6 +179,7 @@ def measured_differences(
         for field, value in code.items()
         if not field.startswith(_OF_PROTOCOL)
         and field in system.settings
+        and field not in varied
         and system.settings[field] != _comparable(value)
     ]
 

@@ -13,6 +13,7 @@ from jax_scadn.comparison import means, rows
 STEM = "comparison"
 _NOT_RUN = "not run"
 _UNKNOWN = "-"
+_SHOWN = 3  # directories without results
 _INTERVALS = (
     "± is the standard deviation between seeds. 95 % intervals are over test images "
     "(bootstrap) and do not hold it; p is DeLong's."
@@ -47,7 +48,9 @@ def markdown(
     if sources:
         parts.append(f"### Sources\n\n{_bullets(sources)}")
     if unfinished:
-        parts.append(f"Without results: {', '.join(map(str, unfinished))}\n")
+        shown = ", ".join(map(str, unfinished[:_SHOWN]))
+        more = ", ..." if len(unfinished) > _SHOWN else ""
+        parts.append(f"Without results ({len(unfinished)}): {shown}{more}\n")
     return "\n".join(parts)
 
 
@@ -83,7 +86,9 @@ def _words(block: rows.Block) -> str:
     lines = [f"**{verdict}**", "", _bullets([*differences, *block.coverage])]
     lines.append(f"Ours: {block.ours}.")
     if block.measured:
-        differing = "; ".join(block.measured_differences) or "nothing differs"
+        differing = (
+            "; ".join(block.measured_differences) or "nothing that is known differs"
+        )
         lines += ["", f"Beside PyTorch ({block.measured}): {differing}."]
     if any(row.interval or row.change for row in block.rows):
         lines += ["", _INTERVALS]
@@ -133,8 +138,8 @@ def _row(block: rows.Block, row: rows.Row) -> dict[str, str]:
     }
     if block.is_ablation:
         cells |= {
-            "to full": _signed(change and change.value),
-            "to full, 95 %": f"{change.low:+.3f} to {change.high:+.3f}"
+            f"to {block.full}": _signed(change and change.value),
+            f"to {block.full}, 95 %": f"{change.low:+.3f} to {change.high:+.3f}"
             if change and change.low is not None
             else _UNKNOWN,
             "p by seed": ", ".join(f"{p:.2g}" for p in change.p_values.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jax_scadn import papers
@@ -136,15 +136,23 @@ def row(
 
 
 def beside(
-    system: runs.System, measured: measured_lib.Measured | None
+    system: runs.System,
+    measured: measured_lib.Measured | None,
+    varied: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Fields of a block that tell of measured results; none where there are none."""
+    """Fields of a block that tell of measured results; none where there are none.
+
+    Args:
+      system: ours.
+      measured: of the authors' code, or None.
+      varied: settings that an ablation varies, and which are not compared.
+    """
     if not measured or not measured.entries(system):
         return {}
     return {
         "measured": measured.name,
         "measured_words": measured.protocol(system),
-        "measured_differences": protocol.measured_differences(system, measured),
+        "measured_differences": protocol.measured_differences(system, measured, varied),
     }
 
 

@@ -35,10 +35,7 @@ def interval(system: runs.System, category: str) -> tuple[float, float] | None:
     if found is None:
         return None
     labels, (scores_sn,) = found
-    # Against a detector that knows nothing and has an AUROC of 0.5 in any resample.
-    nothing = np.zeros((1, len(labels)))
-    above = uncertainty.paired_bootstrap(labels, scores_sn, nothing)
-    return above.low + 0.5, above.high + 0.5
+    return tuple(uncertainty.auroc_interval(labels, scores_sn))
 
 
 def change(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from jax_scadn import errors, papers
 from jax_scadn.comparison import measured as measured_lib
@@ -85,7 +85,9 @@ def _block(
     whole = systems.get(full)
     # Without the whole model another one tells the protocol, but for what varies.
     example = whole or next(iter(systems.values()))
-    varied = {field for changes in ablation.variants.values() for field in changes}
+    varied: set[str] = set()
+    if not whole:
+        varied.update(*ablation.variants.values())
 
     def published(name: str) -> tuple[float | None, float | None]:
         if not table:
@@ -116,10 +118,9 @@ def _block(
             else rows.difference(published(name)[0], published(full)[0]),
         )
 
-    differences = ()
+    differences: Sequence[str] = ()
     if table:
-        hidden = () if whole else varied
-        differences = protocol.differences(example, table.protocol, hidden)
+        differences = protocol.differences(example, table.protocol, varied)
     return rows.Block(
         name=ablation.first.results["name"],
         method=example.method,
@@ -133,7 +134,7 @@ def _block(
         ours=protocol.ours(example),
         coverage=_coverage(ablation, systems, category, table),
         differences=differences,
-        **rows.beside(example, measured),
+        **rows.beside(example, measured, varied),
     )
 
 

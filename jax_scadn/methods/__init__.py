@@ -16,9 +16,12 @@ import types
 import ml_collections
 
 from jax_scadn import errors
-from jax_scadn.methods import scadn, scadn_settings
+from jax_scadn.methods import scadn, scadn_settings, utad, utad_settings
 
-_METHODS = {"scadn": (scadn.Scadn, scadn_settings)}
+_METHODS = {
+    "scadn": (scadn.Scadn, scadn_settings),
+    "utad": (utad.Utad, utad_settings),
+}
 
 
 def create(config: ml_collections.ConfigDict):

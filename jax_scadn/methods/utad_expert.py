@@ -338,4 +338,5 @@ class ExpertStage:
 
 
 def _l1(output: jax.Array, target: jax.Array) -> jax.Array:
-    return jnp.mean(losses.absolute_error(output, target))
+    error = losses.absolute_error(output, target)
+    return jnp.mean(error, dtype=jnp.float32)  # contents may be bfloat16

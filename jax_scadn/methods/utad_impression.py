@@ -299,7 +299,12 @@ class ImpressionStage:
                 outputs.mean_bl, outputs.log_var_bl
             )
             error = losses.squared_error(outputs.image_bhwc, images_bhwc)
-            terms = {"reconstruction": jnp.mean(error), "kl": jnp.mean(kl)}
+            # Per element of the code, as the error is per pixel: with the sum over 128
+            # elements the public weight of 0.1 shuts the code off before T learns.
+            terms = {
+                "reconstruction": jnp.mean(error),
+                "kl": jnp.mean(kl) / self.latent,
+            }
             terms |= self.information_losses(state.discriminators, outputs, key)
             if self.image_gan:
                 terms["image_gan"] = losses.multiscale_lsgan_generator(

@@ -84,7 +84,7 @@ def add(config: ml_collections.ConfigDict) -> None:
     impression.reconstruction_weight = 100.0  # of mean((M - x)^2), Eq. 5
     impression.local_weight = 1.5  # of the information of single positions, Eq. 4
     impression.global_weight = 0.5  # of that of the whole feature map, Eq. 4
-    impression.kl_weight = 0.1  # of KL(q(z|x) || N(0, 1)), Eq. 2
+    impression.kl_weight = 0.1  # of KL(q(z|x) || N(0, 1)) / latent, Eq. 2
     impression.image_gan_weight = config_dict.placeholder(float)  # 0 = none
     impression.image_discriminator_width = 32  # channels
     impression.image_discriminator_scales = 3  # image sizes that it sees

@@ -132,7 +132,11 @@ def table(name: str) -> Table:
 
 def code(method: str) -> Mapping[str, Any]:
     """Settings of the authors' code that no protocol changes; {} for other methods."""
-    protocols = [t.protocol.code for t in tables().values() if t.method == method]
+    protocols = [
+        {**table.protocol.paper, **table.protocol.code}
+        for table in tables().values()
+        if table.method == method
+    ]
     return {
         field: value
         for field, value in (protocols[0] if protocols else {}).items()

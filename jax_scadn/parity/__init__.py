@@ -1,6 +1,6 @@
-"""Numeric check against PyTorch: `python -m jax_scadn.parity GOLDEN.npz`.
+"""Numeric checks against PyTorch; the command line is `__main__.py`.
 
 A golden file holds images and what the authors' PyTorch code of SCADN or of UTAD made
 of them. Its weights are not stored but made from the parameters' names and a seed, so
-any seed, size and batch can be checked.
+that any seed, size and batch can be checked.
 """

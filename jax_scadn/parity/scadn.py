@@ -1,11 +1,11 @@
 """SCADN's golden files: forward passes, training steps and multi-mask inference.
 
-Size, channels, batch and number of steps are the file's. Settings can be changed, to
-see the check fail: `--config.masks.fill=0`.
+Size, channels, widths, batch and number of steps are the file's.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -31,22 +31,20 @@ _LOGS = {
 }
 
 
-def golden_weights(method: scadn.Scadn, seed: int):
+def golden_weights(stage: scadn.Repainting, seed: int):
     """The generator's parameters and the discriminator's variables by the recipe.
 
     Each PyTorch array is drawn from a NumPy generator that is seeded with the seed
     and the CRC-32 of the array's full name.
     """
-    shapes = jax.eval_shape(method.init, seed)
+    shapes = jax.eval_shape(stage.init, seed)
     generator_shapes = state_dict.flatten(shapes.generator)
     discriminator_shapes = state_dict.flatten(
         {"params": shapes.discriminator, "spectral": shapes.spectral}
     )
     generator = {
         name: _drawn(f"generator.{name}", seed, generator_shapes[flax_name].shape)
-        for name, flax_name in torch_scadn.generator_names(
-            len(method.dilations)
-        ).items()
+        for name, flax_name in torch_scadn.generator_names(len(stage.dilations)).items()
     }
     discriminator = {
         name: _drawn(
@@ -87,12 +85,13 @@ def check(golden: Mapping[str, np.ndarray], config) -> list[report.Row]:
         config.model.blocks = _blocks(golden["grad_norm_names"])
     config = configuration.resolve(config)
     method = scadn.Scadn.from_config(config)
-    generator, discriminator = golden_weights(method, seed)
-    state = method.state_of(seed, generator, **discriminator)
+    stage = method.repainting
+    generator, discriminator = golden_weights(stage, seed)
+    state = stage.state_of(seed, generator, **discriminator)
 
     rows = [report.compare("masks", method.masks_mhw, golden["mask_set"], 0, "abs")]
     rows += _inference_rows(method, state, golden, "before")
-    trained, training_rows = _training_rows(method, state, config, golden)
+    trained, training_rows = _training_rows(stage, state, config, golden)
     rows += training_rows
     rows += _inference_rows(method, trained, golden, "after")
     spectral_u = trained.spectral["conv_0"]["u"]
@@ -138,22 +137,23 @@ def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[report
     pixels = _itself if before else _pixel_mean
     test, normal = _images(golden, "test"), _images(golden, "val")
     candidates = jax.jit(method.candidates)
+    params = method.inference_params({"": state.generator}, {})
 
     def scale_maps(images):
         batches = [
             images[i : i + _SCORING_BATCH]
             for i in range(0, len(images), _SCORING_BATCH)
         ]
-        return jnp.concatenate([candidates(state.generator, b)[0] for b in batches])
+        return jnp.concatenate([candidates(params, b)[0] for b in batches])
 
-    repainted = jax.jit(method.repaint)(state.generator, test[:1])[:, 0]
-    logits, _ = jax.jit(method.discriminator.apply)(
+    repaint = functools.partial(jax.jit(method.repaint), state.generator, test[:1])
+    repainted = jnp.concatenate([repaint(mask) for mask in method.masks_mhw])
+    logits, _ = jax.jit(method.repainting.discriminator.apply)(
         {"params": state.discriminator, "spectral": state.spectral}, test
     )
     mu = jnp.mean(scale_maps(normal), axis=(0, 2, 3))
     maps = scale_maps(test)
-    repainted_of_scale = jnp.zeros((*maps.shape, 1))  # of no interest here
-    scored = scoring.merge("max_mu", mu, maps, repainted_of_scale)
+    scored = scoring.merge("max_mu", "mean", mu, maps, {})
     rows = [
         against("recon_test0_all12", repainted.transpose(0, 3, 1, 2), pixels),
         against("disc_test", jax.nn.sigmoid(logits).transpose(0, 3, 1, 2)),
@@ -181,18 +181,18 @@ def _pixel_mean(array):
     return np.mean(np.asarray(array, np.float64), axis=(-2, -1))
 
 
-def _training_rows(method: scadn.Scadn, state, config, golden):
+def _training_rows(stage: scadn.Repainting, state, config, golden):
     """The training steps: gradient norms of the first one, losses of all."""
-    hyper = method.hyperparameters(config)
+    hyper = stage.hyperparameters(config)
     images = _images(golden, "train")
     mask_index = golden["mask_index"]
     batch = mask_index.shape[1]
     inputs = [
-        (images[s * batch : (s + 1) * batch], jnp.asarray(method.masks_mhw)[index])
+        (images[s * batch : (s + 1) * batch], hyper.masks_mhw[index])
         for s, index in enumerate(mask_index)
     ]
-    rows = _gradient_rows(method, state, hyper, inputs[0], golden)
-    update = jax.jit(method.update)
+    rows = _gradient_rows(stage, state, hyper, inputs[0], golden)
+    update = jax.jit(stage.update)
     for step, logged in enumerate(golden["logs"]):
         state, metrics = update(state, hyper, *inputs[step])
         tolerance = 1e-5 if step == 0 else 1e-2
@@ -206,16 +206,16 @@ def _training_rows(method: scadn.Scadn, state, config, golden):
 
 
 def _gradient_rows(
-    method: scadn.Scadn, state, hyper, inputs, golden
+    stage: scadn.Repainting, state, hyper, inputs, golden
 ) -> list[report.Row]:
     def norms(state, hyper, images, masks):
-        grads = method.gradients(state, hyper, images, masks)
+        grads = stage.gradients(state, hyper, images, masks)
         return jax.tree.map(jnp.linalg.norm, (grads.generator, grads.discriminator))
 
     generator, discriminator = jax.jit(norms)(state, hyper, *inputs)
     generator = state_dict.flatten(generator)
     discriminator = state_dict.flatten({"params": discriminator})
-    blocks = len(method.dilations)
+    blocks = len(stage.dilations)
     ours = {
         f"generator.{name}": generator[flax_name]
         for name, flax_name in torch_scadn.generator_names(blocks).items()

@@ -1,4 +1,11 @@
-"""`python -m jax_scadn.torch_import`: a detector from the authors' weights."""
+"""A detector from a generator that the authors' PyTorch code trained.
+
+    python -m jax_scadn.torch_import --generator=best_gen.pth \\
+        --config=configs/mvtec.py:bottle --workdir=runs/imported
+
+It is for evaluate and predict; mu, threshold and colours come from the normal images
+of the settings.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,146 @@
+"""Five variants in one process against five processes, side by side.
+
+    python -m benchmarks.variants --steps=100
+
+Whole runs on synthetic lace with the networks of configs/lace.py, from process start
+to results: five times `jax_scadn.train`, and `jax_scadn.ablate` with both ways of
+batching, in turn. Then single steps in this process: five steps one after the other
+against one step of five stacked variants. Nothing is cached between processes.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import flags
+
+from configs import lace
+from jax_scadn import cli, configuration, methods, sharding, tables, training, variants
+from jax_scadn.ablation import BATCHING
+
+_VARIANTS = flags.DEFINE_integer("variants", 5, "How many; they differ in their seed.")
+_STEPS = flags.DEFINE_integer("steps", 100, "Steps of each whole run.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each whole run is timed.")
+_CALLS = flags.DEFINE_integer("calls", 20, "How often each single step is timed.")
+_OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
+
+
+def whole_runs(count: int, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds from start to end, interleaved."""
+    settings = ("--config=configs/lace.py", f"--config.training.steps={steps}",
+                "--config.training.picture_every=0", "--config.selection.keep=last",
+                "--config.data.test_normal_limit=4",
+                "--config.data.test_anomalous_limit=4")  # fmt: skip
+    times: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            for seed in range(count):
+                _run("train", f"{folder}/{seed}", f"--config.seed={seed}", *settings)
+            apart = f"{count} times jax_scadn.train"
+            times.setdefault(apart, []).append(time.perf_counter() - start)
+            seeds = ",".join(map(str, range(count)))
+            for batching in BATCHING:
+                start = time.perf_counter()
+                _run(
+                    "ablate",
+                    f"{folder}/{batching}",
+                    f"--seeds={seeds}",
+                    f"--variant_batching={batching}",
+                    *settings,
+                )
+                name = f"jax_scadn.ablate, {batching}"
+                times.setdefault(name, []).append(time.perf_counter() - start)
+    return times
+
+
+def _run(module: str, workdir: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", f"jax_scadn.{module}", f"--workdir={workdir}"]
+    environment = os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, env=environment
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+
+
+def single_steps(count: int, calls: int) -> dict[str, list[float]]:
+    """Seconds of one step of all variants, without compilation, interleaved."""
+    config = configuration.resolve(lace.get_config())
+    (stage,) = methods.create(config).stages
+    hyper = stage.hyperparameters(config)
+    shape = (config.training.batch_size, config.data.size, config.data.size, 1)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    alone = [training.init(stage, seed) for seed in range(count)]
+    mesh, _ = sharding.spread(1)
+    stacked = variants.stack(alone)
+    hypers, batches = variants.stack([hyper] * count), np.stack([images] * count)
+    active = np.ones(count, bool)
+
+    def one_after_the_other():
+        for number in range(count):
+            alone[number], _ = training.train_step(
+                stage, alone[number], hyper, {"image": images}
+            )
+        return alone
+
+    def together():
+        nonlocal stacked
+        stacked, _ = variants.train_steps(
+            stage, mesh, stacked, hypers, {"image": batches}, active
+        )
+        return stacked
+
+    return {
+        "one after the other (map)": _timed(one_after_the_other, calls),
+        "in one step (vmap)": _timed(together, calls),
+    }
+
+
+def _timed(step: Callable, calls: int) -> list[float]:
+    jax.block_until_ready(step())
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        jax.block_until_ready(step())
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def rows(times: dict[str, list[float]], what: str) -> list[dict]:
+    """Medians and spreads; the ratio is the first one's median over that of the row."""
+    first = statistics.median(next(iter(times.values())))
+    return [
+        {
+            what: name,
+            "seconds, median": statistics.median(values),
+            "fastest": min(values),
+            "slowest": max(values),
+            "times as fast": first / statistics.median(values),
+        }
+        for name, values in times.items()
+    ]
+
+
+def main(_) -> None:
+    count = _VARIANTS.value
+    runs = rows(whole_runs(count, _STEPS.value, _ROUNDS.value), "whole runs")
+    steps = rows(single_steps(count, _CALLS.value), f"a step of {count} variants")
+    folder = pathlib.Path(_OUTPUT.value)
+    print(f"JAX {jax.__version__} on {jax.default_backend()}, {_STEPS.value} steps\n")
+    for table, name in ((runs, "variants_runs"), (steps, "variants_steps")):
+        print(tables.markdown(table))
+        tables.write({"jax": jax.__version__, "rows": table}, table, folder, name)
+
+
+if __name__ == "__main__":
+    cli.run(main)
