@@ -8,7 +8,7 @@ for a CPU; for the paper's own settings add --config.data.size=512
 --config.model.width=64 --config.model.blocks=8 --config.model.discriminator_width=64
 --config.training.steps=0 --config.training.batch_size=4.
 
-Hardware: 2 CPU cores. Time and result: docs/results.md.
+Hardware: 2 CPU cores, about 45 minutes. Result: docs/results.md.
 """
 
 from jax_scadn import configuration

@@ -20,9 +20,10 @@ from jax_scadn import (
     tables,
     uncertainty,
 )
+from jax_scadn import detector as detector_lib
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records
-from jax_scadn.detector import Detector, threshold
+from jax_scadn.detector import Detector
 
 STEM = "results"
 SCORES = "images.csv"
@@ -143,9 +144,9 @@ def evaluate(
         },
         "parameters": detector.parameter_counts(),
     }
-    scores_by_name = {name: made.scores for name, made in detections.items()}
+    every = {name: detection.scores for name, detection in detections.items()}
     pictures.roc_plot(
-        {name: (test.labels, scores) for name, scores in scores_by_name.items()},
+        {name: (test.labels, values) for name, values in every.items()},
         folder / "roc.png",
     )
     sheet = [
@@ -172,7 +173,7 @@ def evaluate(
             _neighbours(detector, dataset.train, test.subset(anomalous)),
             folder / "neighbours.png",
         )
-    _write_scores(test, scores_by_name, folder / SCORES)
+    _write_scores(test, every, folder / SCORES)
     # Last: who finds the tables finds the rest too.
     tables.write(results, rows(results), folder, STEM)
     return results
@@ -274,7 +275,9 @@ def _trivial(dataset: records.Dataset, rate: float) -> dict[str, Detection]:
 
     train = images_lib.as_float(dataset.train.images())
     normal = detect(dataset.held_out) if len(dataset.held_out) else {}
-    thresholds = {name: threshold(maps, rate) for name, (maps, _) in normal.items()}
+    thresholds = {
+        name: detector_lib.threshold(maps, rate) for name, (maps, _) in normal.items()
+    }
     return {
         name: Detection(*made, thresholds.get(name))
         for name, made in detect(dataset.test).items()
@@ -305,9 +308,7 @@ def _by_defect(test: records.Split, masks, detection: Detection) -> dict[str, An
             )
         table[kind] = {
             "images": int(which.sum() if kind == ALL else labelled.sum()),
-            "image": metrics.image_metrics(
-                test.labels[which], detection.scores[which]
-            ),
+            "image": metrics.image_metrics(test.labels[which], detection.scores[which]),
             "pixel": pixel,
         }
     table[ALL]["image"]["auroc_interval"] = _interval(test.labels, detection.scores)

@@ -212,9 +212,10 @@ def test_pixel_metrics_have_their_own_table(tmp_path):
 
 
 def test_table_that_was_asked_for(tmp_path):
-    leave(tmp_path / "a", pixel={"iou": 0.3})
+    leave(tmp_path / "a", pixel={"iou": 0.4, "iou_at_threshold": 0.3})
     (block,) = compare(tmp_path, table="utad/table1")
     assert rows_of(block)["bottle"].published == 0.37
+    assert rows_of(block)["bottle"].ours.value == 0.3
     assert "ours is SCADN, the paper's is UTAD" in block.coverage
     with pytest.raises(errors.UserError, match=r"no pixel\.auroc_per_image"):
         compare(tmp_path, table="scadn/table3")
@@ -444,7 +445,7 @@ def test_equal_variants_stay_apart(tmp_path):
 def test_table_of_variants_by_category(tmp_path):
     changes = {"conv1_2": {"model.width": 2}, "pm": {}}
     scores = {("conv1_2", 0): GOOD, ("pm", 0): FAIR}
-    ablate(tmp_path, scores, changes, pixel={"iou": 0.25})
+    ablate(tmp_path, scores, changes, pixel={"iou_at_threshold": 0.25})
     (block,) = compare(tmp_path, table="utad/table3")
     row = rows_of(block)["conv1_2"]
     assert (row.published, row.ours.value) == (0.3, 0.25)  # of bottle

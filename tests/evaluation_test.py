@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import pathlib
 import types
@@ -60,11 +61,24 @@ def dataset(defects=DEFECTS, masks=(True,) * 5):
 class Stub:
     """Finds every anomalous pixel, and scores as `MEANS` says."""
 
+    has_latent = False
+
     def __init__(self, threshold=0.5, **settings):
         self.config = tiny(**settings)
         self.calibration = detector.Calibration(
-            MU, threshold, 0.01, threshold_images=1, held_out=True, low=0.0, high=1.0
+            mu=MU,
+            threshold=threshold,
+            false_alarm_rate=0.01,
+            map_threshold=0.5,
+            pixel_false_alarm_rate=0.25,
+            threshold_images=1,
+            held_out=True,
+            low=0.0,
+            high=1.0,
         )
+
+    def parameter_counts(self):
+        return {"generator": 7}
 
     def score_split(self, split):
         for index in range(len(split)):
@@ -89,13 +103,21 @@ class Stub:
 @pytest.fixture
 def sheet(monkeypatch):
     """What is drawn, instead of drawing it."""
-    drawn = types.SimpleNamespace(rows=[], curves=None)
+    drawn = types.SimpleNamespace(rows=[], curves=None, neighbours=None)
 
     def contact_sheet(rows, low, high, path):
         assert rows  # the real one draws no empty sheet
         drawn.rows = rows
 
+    def neighbours_sheet(rows, neighbours, path):
+        assert path.name == "neighbours.png"
+        greys = [[round(image.max() * 255) for image in row] for row in neighbours]
+        drawn.neighbours = {
+            row.label: row_greys for row, row_greys in zip(rows, greys, strict=True)
+        }
+
     monkeypatch.setattr(pictures, "contact_sheet", contact_sheet)
+    monkeypatch.setattr(pictures, "neighbours_sheet", neighbours_sheet)
     monkeypatch.setattr(
         pictures, "roc_plot", lambda curves, path: setattr(drawn, "curves", curves)
     )
@@ -130,11 +152,18 @@ def test_results_and_files(tmp_path):
     for values in scadn.values():
         for metric in ("auroc", "ap", "f1_max"):
             assert values["image"][metric] == 1
-        for metric in ("auroc_per_image", "auroc_pooled", "aupro", "iou"):
+        for metric in (
+            "auroc_per_image",
+            "auroc_pooled",
+            "aupro",
+            "iou",
+            "iou_at_threshold",
+        ):
             assert values["pixel"][metric] == pytest.approx(1)
     # 12 and 18 have the mean 15: the good ones are at a distance of 5, the others at
     # 15 or more.
     assert results["detectors"]["mean image"]["all"]["image"]["auroc"] == 1
+    assert results["parameters"] == {"generator": 7}
     assert list(results["detectors"]) == ["SCADN", "mean image", "nearest image"]
     with (tmp_path / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -173,6 +202,83 @@ def test_merges_and_threshold(tmp_path, sheet):
         "normal_above": 0,
         "anomalous_above": pytest.approx(2 / 3),
     }
+
+
+def test_the_map_has_a_threshold(tmp_path, sheet):
+    stub = Stub()
+    score_split = stub.score_split
+
+    def raised(split):
+        """0.5 in the first eighth of each map: not above the threshold of 0.5."""
+        for indices, scored in score_split(split):
+            scored.maps[:, :4] = np.maximum(scored.maps[:, :4], 0.5)
+            if split[indices[0]].image.max() == 20:
+                scored.maps[:, 16:] = 0.75  # half of a good image is
+            yield indices, scored
+
+    stub.score_split = raised
+    results = evaluation.evaluate(stub, dataset(), tmp_path)
+    # `mask` marks 8 columns of 32 - value % 16 rows.
+    hole, stain = 8 * (18 + 24), 8 * 30
+    scadn = results["detectors"]["SCADN"]
+    for kind, marked in (("hole", hole), ("stain", stain), ("all", hole + stain)):
+        iou = scadn[kind]["pixel"]["iou_at_threshold"]
+        assert iou == pytest.approx(marked / (marked + 512))
+    assert results["map_threshold"] == {
+        "value": 0.5,
+        "false_alarm_rate_wanted": 0.25,
+        "normal_above": pytest.approx(1 / 4),
+        "anomalous_above": pytest.approx((hole + stain) / 3 / 1024),
+    }
+    for row in sheet.rows:
+        np.testing.assert_array_equal(row.segmentation, row.heat > 0.5)
+
+
+def test_held_out_images_give_trivial_detectors_a_threshold(tmp_path, sheet):
+    # The mean of training is 15; the held-out image is 21, and 45 in less than 1 / 4 of
+    # its pixels. So the threshold is the distance of 21: the good 10 and 20 are below
+    # it, and all pixels of the others above.
+    grey = np.full((32, 32, 1), 21, np.uint8)
+    grey[:7] = 45
+    bolts = dataset()
+    held_out = dataclasses.replace(bolts.held_out.items[0], read_image=lambda: grey)
+    bolts = dataclasses.replace(bolts, held_out=records.Split([held_out]))
+    mean = evaluation.evaluate(Stub(), bolts, tmp_path)["detectors"]["mean image"]
+    expected = 8 * (18 + 24 + 30) / (3 * 1024)
+    assert mean["all"]["pixel"]["iou_at_threshold"] == pytest.approx(expected)
+    bolts = dataclasses.replace(bolts, held_out=records.Split([]))
+    results = evaluation.evaluate(Stub(), bolts, tmp_path)
+    assert "iou_at_threshold" not in results["detectors"]["mean image"]["all"]["pixel"]
+    row = evaluation.rows(results)[-1]
+    assert np.isnan(row["IoU at threshold"])
+    assert row["best IoU"] > 0
+
+
+def test_neighbours_of_anomalous_images(tmp_path, sheet):
+    bolts = dataset()
+    greys = (12, 18, 90, 33, 47, 29)
+    train = [item(value, records.GOOD, False) for value in greys]
+    bolts = dataclasses.replace(bolts, train=records.Split(train))
+    stub = Stub(evaluation__sheet_rows=4)  # 40 is not on it
+    evaluation.evaluate(stub, bolts, tmp_path)
+    assert sheet.neighbours is None
+    stub.has_latent = True
+    stub.latents = lambda split: split.images()[:, 0, 0].repeat(3, axis=-1)
+    evaluation.evaluate(stub, bolts, tmp_path)
+    assert sheet.neighbours == {
+        "hole 30": [29, 33, 18, 47],
+        "stain 50": [47, 33, 29, 18],
+    }
+    few = dataclasses.replace(bolts, train=records.Split(train[:3]))
+    evaluation.evaluate(stub, few, tmp_path)
+    assert sheet.neighbours["hole 30"] == [18, 12, 90]
+
+
+def test_no_neighbours_without_anomalous_images(tmp_path, sheet):
+    stub = Stub()
+    stub.has_latent = True
+    evaluation.evaluate(stub, dataset(("good", "good", None, None, None)), tmp_path)
+    assert sheet.neighbours is None
 
 
 def test_the_auroc_of_all_images_has_an_interval(tmp_path, sheet, monkeypatch):

@@ -137,13 +137,38 @@ def test_equal_scores_know_nothing():
 def test_a_perfect_detector_has_one_everywhere():
     masks = [np.eye(4, dtype=bool), np.zeros((4, 4), bool)]
     maps = [mask * 0.5 for mask in masks]
-    assert metrics.pixel_metrics(masks, maps) == {
+    assert metrics.pixel_metrics(masks, maps, threshold=0.4) == {
         "auroc_per_image": 1,
         "auroc_pooled": 1,
         "aupro": 1,
         "iou": 1,
         "iou_threshold": 0.5,
+        "iou_at_threshold": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("threshold", "iou"),
+    [
+        (0.0, 3 / 7),  # all but one, which is equal
+        (0.2, 2 / 5),  # two of three, and a false alarm in each image
+        (0.7, 1 / 3),
+        (0.9, 0),
+        (math.inf, 0),
+    ],
+)
+def test_iou_at_a_threshold_by_hand(threshold, iou):
+    masks = [np.array([[1, 1, 1, 0]], bool), np.zeros((1, 4), bool)]
+    maps = [np.array([[0.9, 0.7, 0.1, 0.7]]), np.array([[0.1, 0.0, 0.7, 0.2]])]
+    result = metrics.pixel_metrics(masks, maps, threshold=threshold)
+    assert result["iou_at_threshold"] == pytest.approx(iou)
+    assert result["iou_at_threshold"] <= result["iou"]
+
+
+def test_a_float_threshold_is_not_above_itself_in_float32():
+    heat = np.array([[0.1, 0.2]], np.float32)
+    result = metrics.pixel_metrics([heat > 0.15], [heat], threshold=float(heat[0, 0]))
+    assert result["iou_at_threshold"] == 1
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1], []])
@@ -153,8 +178,9 @@ def test_a_missing_class_is_nan(labels):
     assert len(result) == 4
     assert all(math.isnan(value) for value in result.values())
     masks = [np.full((2, 2), label, bool) for label in labels]
-    result = metrics.pixel_metrics(masks, [np.ones((2, 2)) for _ in labels])
-    assert len(result) == 5
+    maps = [np.ones((2, 2)) for _ in labels]
+    result = metrics.pixel_metrics(masks, maps, threshold=0.5)
+    assert len(result) == 6
     assert all(math.isnan(value) for value in result.values())
 
 

@@ -1,5 +1,6 @@
 """Pictures: what must be true of their pixels."""
 
+import dataclasses
 import pathlib
 
 import matplotlib
@@ -19,6 +20,7 @@ def row(size=32, channels=3, mask=True, **changes):
         "image": image,
         "made": {"repainted": image[::-1]},
         "heat": image[..., 0],
+        "segmentation": image[..., 0] > 0.8,
         "mask": image[..., 0] > 0.9 if mask else None,
         "label": "hole/000.png",
         "score": 0.0123,
@@ -33,13 +35,19 @@ def sheet(tmp_path, *args, **kwargs):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def contains(picture, part):
-    """Whether `part` stands somewhere in `picture`, pixel by pixel."""
+def positions(picture, part):
+    """Where `part` stands in `picture`, pixel by pixel."""
     starts = np.argwhere((picture == part[0, 0]).all(-1))
     height, width = part.shape[:2]
-    return any(
-        np.array_equal(picture[y : y + height, x : x + width], part) for y, x in starts
-    )
+    return [
+        (y, x)
+        for y, x in starts.tolist()
+        if np.array_equal(picture[y : y + height, x : x + width], part)
+    ]
+
+
+def contains(picture, part):
+    return bool(positions(picture, part))
 
 
 def test_heat_map_spans_the_scale_and_clips():
@@ -154,6 +162,7 @@ def test_sheet_shows_small_images_without_smoothing(tmp_path, channels):
         pictures.rgb(one.made["repainted"]),
         pictures.heat_map(one.heat, 0, 1),
         pictures.overlay(one.image, one.heat, 0, 1),
+        pictures.rgb(one.segmentation),
         pictures.rgb(one.mask),
     ):
         assert contains(picture, np.kron(part, np.ones((3, 3, 1), np.uint8)))
@@ -163,7 +172,7 @@ def test_sheet_reduces_large_images(tmp_path):
     small = sheet(tmp_path, [row(mask=False, made={})], 0, 1)
     picture = sheet(tmp_path, [row(size=600, mask=False, made={})], 0, 1)
     assert picture.shape[0] - small.shape[0] == 128
-    assert picture.shape[1] - small.shape[1] == 3 * 128
+    assert picture.shape[1] - small.shape[1] == 4 * 128
 
 
 def test_sheet_takes_strange_labels(tmp_path):
@@ -188,6 +197,38 @@ def test_sheet_colours_the_decision(tmp_path):
 def test_sheet_refuses_nothing(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
         sheet(tmp_path, [], 0, 1)
+    with pytest.raises(ValueError, match="at least one row"):
+        neighbours(tmp_path, [], [])
+    with pytest.raises(ValueError, match="longer"):
+        neighbours(tmp_path, [row()], [[row().image]] * 2)
+
+
+def neighbours(tmp_path, rows, images):
+    path = tmp_path / "neighbours.png"
+    pictures.neighbours_sheet(rows, images, path)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def test_neighbours_stand_beside_the_image_and_its_first_picture(tmp_path):
+    one = row(size=64)
+    first, second = one.image[:, ::-1], one.image[..., ::-1]
+    made = {"impression": one.image**2, "reconstruction": one.image**3}
+    one = dataclasses.replace(one, made=made)
+    picture = neighbours(tmp_path, [one, one], [[first, second], [first, second]])
+    lefts = []
+    for image in (one.image, made["impression"], first, second):
+        part = np.kron(pictures.rgb(image), np.ones((2, 2, 1), np.uint8))
+        found = positions(picture, part)
+        assert len(found) == 2
+        assert found[0][1] == found[1][1]
+        lefts.append(found[0][1])
+    assert lefts == sorted(lefts)
+    large = np.kron(pictures.rgb(made["reconstruction"]), np.ones((2, 2, 1), np.uint8))
+    assert not contains(picture, large)
+    fewer = neighbours(tmp_path, [one], [[first]])
+    assert picture.shape[1] - fewer.shape[1] == 128 + pictures.GAP
+    unseen = neighbours(tmp_path, [dataclasses.replace(one, made={})], [[first]])
+    assert fewer.shape[1] - unseen.shape[1] == 128 + pictures.GAP
 
 
 def test_roc_plot_names_every_curve_and_emphasises_the_first(tmp_path):

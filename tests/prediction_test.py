@@ -20,6 +20,8 @@ class Stub:
             mu=(0.0, 0.0, 0.0),
             threshold=0.5,
             false_alarm_rate=0.01,
+            map_threshold=0.25,
+            pixel_false_alarm_rate=0.01,
             threshold_images=9,
             held_out=True,
             low=0.0,
@@ -109,6 +111,7 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
     assert [line["path"] for line in lines] == list(map(str, paths))
     assert [line["score"] for line in lines] == pytest.approx([0.4, 0.2, 0.8])
     assert [line["decision"] for line in lines] == ["ok", "ok", "anomalous"]
+    assert [line["anomalous_share"] for line in lines] == [1, 0, 1]
     assert [line["scale"] for line in lines] == [0, 1, 0]  # 0 and 1 in the stub's batch
     assert {line["threshold"] for line in lines} == {0.5}
     with (output / "predictions.csv").open(newline="") as file:

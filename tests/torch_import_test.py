@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jax_scadn import errors, methods
+from jax_scadn import configuration, errors, methods
 from jax_scadn.networks import (
     expert_net,
     ie_net,
@@ -67,9 +67,26 @@ def test_discriminator_ignores_the_alias_of_its_first_layer():
 
 def test_settings_follow_the_weights():
     arrays, _ = state_dicts(blocks=2, width=4)
-    params = scadn.generator_params(arrays)
-    config = scadn.settings_for(params, conftest.tiny(data__channels=3))
+    resolved = conftest.tiny(data__channels=3)
+    config, trained = scadn.trained(resolved, {"generator": arrays})
+    assert set(trained) == {""}
     assert (config.model.width, config.model.blocks, config.data.channels) == (4, 2, 1)
+
+
+def test_settings_of_utad_follow_the_weights_and_fit_its_stages():
+    arrays = {
+        "ie_net": utad_state_dict("ie_net"),
+        "gen_i": utad_state_dict("gen_i"),
+        "gen_m": utad_state_dict("gen_m"),
+    }
+    resolved = configuration.resolve(configuration.default("utad"))
+    config, trained = utad.trained(resolved, arrays)
+    stages = methods.create(config).stages
+    for stage in stages:
+        expected = jax.eval_shape(lambda stage=stage: stage.params(stage.init(0)))
+        ours = jax.tree.map(np.shape, trained[stage.folder])
+        assert ours == jax.tree.map(lambda x: x.shape, expected)
+    assert {stage.folder for stage in stages} == set(trained)
 
 
 def test_npz_files_are_read_and_others_refused_in_one_line(tmp_path):

@@ -1,10 +1,11 @@
-"""A detector from a generator that the authors' PyTorch code trained.
+"""A detector from weights that the authors' PyTorch code trained.
 
     python -m jax_scadn.torch_import --generator=best_gen.pth \\
         --config=configs/mvtec.py:bottle --workdir=runs/imported
+    python -m jax_scadn.torch_import --ie_net=IE.pth --gen_i=I.pth --gen_m=M.pth \\
+        --config=configs/utad_mvtec.py:bottle --workdir=runs/imported
 
-It is for evaluate and predict; mu, threshold and colours come from the normal images
-of the settings.
+mu, thresholds and colours come from the normal images of the settings.
 """
 
 from __future__ import annotations
@@ -13,21 +14,29 @@ import pathlib
 
 from absl import flags
 
-from jax_scadn import cli, experiment
-from jax_scadn.torch_import import scadn, state_dict
+from jax_scadn import cli, errors, experiment
+from jax_scadn.torch_import import scadn, state_dict, utad
+
+_METHODS = {"scadn": scadn, "utad": utad}
 
 
 def main(_) -> None:
-    arrays = state_dict.load(_GENERATOR.value, "generator")
-    params = scadn.generator_params(arrays)
-    config = scadn.settings_for(params, cli.config())
+    config = cli.config()
+    module = _METHODS[config.method]
+    arrays = {}
+    for network in module.NETWORKS:
+        path = flags.FLAGS[network].value
+        if not path:
+            raise errors.UserError(f"give --{network}, a .pth or .npz file")
+        arrays[network] = state_dict.load(path, network)
+    config, trained = module.trained(config, arrays)
     workdir = _WORKDIR.value or experiment.default_workdir(config)
-    experiment.import_detector(config, {"": params}, pathlib.Path(workdir))
+    experiment.import_detector(config, trained, pathlib.Path(workdir))
 
 
 if __name__ == "__main__":
     cli.config_flag()
-    _GENERATOR = flags.DEFINE_string("generator", None, "A ..._gen.pth or .npz file.")
+    for _network in [name for module in _METHODS.values() for name in module.NETWORKS]:
+        flags.DEFINE_string(_network, "", "A .pth file, or .npz with the same names.")
     _WORKDIR = flags.DEFINE_string("workdir", "", "Where the detector is written.")
-    flags.mark_flag_as_required("generator")
     cli.run(main)

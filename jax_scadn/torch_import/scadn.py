@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 import numpy as np
 
 from jax_scadn.torch_import import state_dict
+
+NETWORKS = ("generator",)  # of which state dicts make a detector
 
 _ENCODER = (1, 4, 7, 10)  # positions in PyTorch's nn.Sequential
 _RESIDUAL = (1, 5)
@@ -72,12 +75,18 @@ def discriminator_variables(arrays: Mapping[str, np.ndarray]):
     )
 
 
-def settings_for(
-    params, config: ml_collections.ConfigDict
-) -> ml_collections.ConfigDict:
-    """The settings with the width, blocks and channels that the weights have."""
+def trained(
+    config: ml_collections.ConfigDict, arrays: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
+    """The settings with the sizes that the weights have, and weights by stage.
+
+    Args:
+      config: resolved settings.
+      arrays: state dict of each of `NETWORKS`.
+    """
+    params = generator_params(arrays["generator"])
     config = config.copy_and_resolve_references()
     config.model.width = params["encoder_0"]["conv"]["kernel"].shape[-1]
     config.model.blocks = sum(name.startswith("block_") for name in params)
     config.data.channels = params["decoder_3"]["conv"]["bias"].shape[0]
-    return config
+    return config, {"": params}

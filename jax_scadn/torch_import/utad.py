@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
+import ml_collections
 import numpy as np
 
 from jax_scadn.torch_import import state_dict
+
+NETWORKS = ("ie_net", "gen_i", "gen_m")  # of which state dicts make a detector
 
 # Branches of an inception block: PyTorch's name, the place of the convolution in its
 # nn.Sequential, with the batch norm behind it, and our name.
@@ -141,6 +145,54 @@ def expert_net_variables(arrays: Mapping[str, np.ndarray]):
     arrays = {k: v for k, v in arrays.items() if not unused.fullmatch(k)}
     names = expert_net_names(_count(r"dec\.model\.0\.model\.(\d+)\.", arrays))
     return state_dict.to_flax_tree(arrays, names, "UTAD's Expert-Net")
+
+
+def trained(
+    config: ml_collections.ConfigDict, arrays: Mapping[str, Mapping[str, np.ndarray]]
+) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
+    """The settings with the sizes that the weights have, and weights by stage.
+
+    Pools and upsamplings leave no trace in the weights: they stay those of the
+    settings.
+
+    Args:
+      config: resolved settings.
+      arrays: state dict of each of `NETWORKS`.
+    """
+    ie_net = ie_net_variables(arrays["ie_net"])
+    experts = {
+        domain: expert_net_variables(arrays[network])["params"]
+        for domain, network in (("image", "gen_i"), ("impression", "gen_m"))
+    }
+    config = config.copy_and_resolve_references()
+    params, expert = ie_net["params"], experts["image"]
+    impression = config.impression
+    impression.features = _features(params, "encoder_")
+    impression.decoder_features = _features(params, "decoder_")
+    impression.head_features, impression.latent = (
+        params["head_0"]["conv"]["bias"].size,
+        params["mean"]["bias"].size,
+    )
+    encoder = expert["content_encoder"]
+    config.expert.width = encoder["conv_0"]["conv"]["bias"].size
+    config.expert.blocks = sum(name.endswith("_conv_1") for name in encoder)
+    config.expert.detail = expert["detail_encoder"]["output"]["conv"]["bias"].size
+    config.expert.mlp_width = expert["decoder"]["mlp_0"]["bias"].size
+    config.data.channels = expert["decoder"]["output"]["conv"]["bias"].size
+    return config, {"impression": ie_net, "expert": experts}
+
+
+def _features(params: Mapping[str, Any], prefix: str) -> tuple[int, ...]:
+    """Channels of a branch of each inception block."""
+    blocks = sorted(
+        (name for name in params if name.startswith(prefix)),
+        key=lambda name: int(name.removeprefix(prefix)),
+    )
+    return tuple(
+        params[name]["conv_1x1"]["conv"]["kernel"].shape[-1]
+        for name in blocks
+        if "conv_1x1" in params[name]
+    )
 
 
 def _count(pattern: str, arrays: Mapping[str, np.ndarray]) -> int:
