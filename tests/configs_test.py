@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from jax_scadn import configuration
+from jax_scadn import ablation, configuration
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem[0] != "_")
@@ -29,13 +29,15 @@ def test_resolves_and_is_locked(name):
         config.data.pathh = ""
     resolved = configuration.resolve(config)
     assert resolved.name.split("/")[0] == name  # the default work directory
-    assert set(resolved) == set(configuration.default())
+    assert set(resolved) == set(configuration.default(config.method))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_names_the_command(name):
     module = load(name)
-    assert f"python -m jax_scadn.train --config=configs/{name}.py" in module.__doc__
+    program = "ablate" if hasattr(module, "sweep") else "train"
+    command = f"python -m jax_scadn.{program} --config=configs/{name}.py"
+    assert command in module.__doc__
     assert module.get_config.__doc__
 
 
@@ -77,6 +79,25 @@ def test_values_of_the_paper(name, size, channels, batch_size, flip):
     assert config.masks.stripe_pairs == (2, 4, 8)
     assert config.loss.removed_weight == 3
     assert config.loss.adversarial_weight == 0.001
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "utad" in name])
+def test_utad_takes_the_papers_measure_and_normal_stages(name):
+    config = configuration.resolve(load(name).get_config())
+    assert config.method == "utad"
+    assert config.scoring.measure == "pm"
+    assert config.expert.enabled
+    assert config.expert.guidance == "detail"
+
+
+@pytest.mark.parametrize("name", ["ablation_mvtec", "one_class_mnist"])
+def test_every_variant_of_a_sweep_resolves(name):
+    module = load(name)
+    for changes in ablation.collect(module.sweep, [], module.SEEDS).values():
+        config = module.get_config()
+        for field, value in changes.items():
+            configuration.put(config, field, value)
+        configuration.resolve(config)
 
 
 def test_mvtec_has_its_fifteen_categories():

@@ -299,8 +299,8 @@ class ImpressionStage:
                 outputs.mean_bl, outputs.log_var_bl
             )
             error = losses.squared_error(outputs.image_bhwc, images_bhwc)
-            # Per element of the code, as the error is per pixel: with the sum over 128
-            # elements the public weight of 0.1 shuts the code off before T learns.
+            # Per element of the code, as the error is per pixel: the sum over all 128,
+            # with the public weight of 0.1, silences the code within a hundred steps.
             terms = {
                 "reconstruction": jnp.mean(error),
                 "kl": jnp.mean(kl) / self.latent,
