@@ -45,7 +45,7 @@ def whole_runs(count: int, steps: int, rounds: int) -> dict[str, list[float]]:
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             for seed in range(count):
-                _run("train", f"{folder}/{seed}", f"--config.seed={seed}", *settings)
+                _run("train", f"{folder}/{seed}", *settings, f"--config.seed={seed}")
             apart = f"{count} times jax_scadn.train"
             times.setdefault(apart, []).append(time.perf_counter() - start)
             seeds = ",".join(map(str, range(count)))
@@ -54,9 +54,9 @@ def whole_runs(count: int, steps: int, rounds: int) -> dict[str, list[float]]:
                 _run(
                     "ablate",
                     f"{folder}/{batching}",
+                    *settings,
                     f"--seeds={seeds}",
                     f"--variant_batching={batching}",
-                    *settings,
                 )
                 name = f"jax_scadn.ablate, {batching}"
                 times.setdefault(name, []).append(time.perf_counter() - start)

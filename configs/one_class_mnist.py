@@ -6,7 +6,7 @@
 Ten digits times three seeds are thirty trainings with one compiled step. The nets are
 small enough for a CPU; configs/mnist.py has the paper's settings.
 
-Hardware: 2 CPU cores. Time and result: docs/results.md.
+Hardware: 2 CPU cores, about 29 minutes. Result: docs/results.md.
 """
 
 from jax_scadn import configuration
