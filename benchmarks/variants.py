@@ -5,11 +5,13 @@
 Whole runs on synthetic lace with the networks of configs/lace.py, from process start
 to results: five times `jax_scadn.train`, and `jax_scadn.ablate` with both ways of
 batching, in turn. Then single steps in this process: five steps one after the other
-against one step of five stacked variants. Nothing is cached between processes.
+against one step of five stacked variants, vmapped or looped over by `lax.map`. Nothing
+is cached between processes.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import statistics
@@ -29,7 +31,7 @@ from jax_scadn.ablation import BATCHING
 
 _VARIANTS = flags.DEFINE_integer("variants", 5, "How many; they differ in their seed.")
 _STEPS = flags.DEFINE_integer("steps", 100, "Steps of each whole run.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each whole run is timed.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often whole runs are timed; 0: not.")
 _CALLS = flags.DEFINE_integer("calls", 20, "How often each single step is timed.")
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
 
@@ -74,7 +76,7 @@ def _run(module: str, workdir: str, *arguments: str) -> None:
 
 
 def single_steps(count: int, calls: int) -> dict[str, list[float]]:
-    """Seconds of one step of all variants, without compilation, interleaved."""
+    """Seconds of one step of all variants, without compilation."""
     config = configuration.resolve(lace.get_config())
     (stage,) = methods.create(config).stages
     hyper = stage.hyperparameters(config)
@@ -100,9 +102,25 @@ def single_steps(count: int, calls: int) -> dict[str, list[float]]:
         )
         return stacked
 
+    @functools.partial(jax.jit, donate_argnums=0)
+    def scan(states):
+        def step(variant):
+            return stage.step(*variant)
+
+        states, _ = jax.lax.map(step, (states, hypers, {"image": batches}))
+        return states
+
+    looped = variants.stack(alone)
+
+    def in_a_loop():
+        nonlocal looped
+        looped = scan(looped)
+        return looped
+
     return {
         "one after the other (map)": _timed(one_after_the_other, calls),
         "in one step (vmap)": _timed(together, calls),
+        "in one step (lax.map)": _timed(in_a_loop, max(1, calls // 5)),
     }
 
 
@@ -133,13 +151,18 @@ def rows(times: dict[str, list[float]], what: str) -> list[dict]:
 
 def main(_) -> None:
     count = _VARIANTS.value
-    runs = rows(whole_runs(count, _STEPS.value, _ROUNDS.value), "whole runs")
-    steps = rows(single_steps(count, _CALLS.value), f"a step of {count} variants")
+    measured = {
+        "whole runs": whole_runs(count, _STEPS.value, _ROUNDS.value),
+        "single steps": single_steps(count, _CALLS.value),
+    }
     folder = pathlib.Path(_OUTPUT.value)
     print(f"JAX {jax.__version__} on {jax.default_backend()}, {_STEPS.value} steps\n")
-    for table, name in ((runs, "variants_runs"), (steps, "variants_steps")):
-        print(tables.markdown(table))
-        tables.write({"jax": jax.__version__, "rows": table}, table, folder, name)
+    for what, times in measured.items():
+        if times:
+            table = rows(times, what)
+            print(tables.markdown(table))
+            name = f"variants, {what}".replace(" ", "_").replace(",", "")
+            tables.write({"jax": jax.__version__, "rows": table}, table, folder, name)
 
 
 if __name__ == "__main__":

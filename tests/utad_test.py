@@ -52,6 +52,12 @@ def test_defaults_are_the_public_settings():
     assert (expert.halve_every, expert.training.batch_size) == (50_000, 1)
 
 
+@pytest.mark.parametrize(("latent", "width"), [(16, 16), (512, 128)])
+def test_t_is_no_wider_than_the_code_nor_than_128(latent, width):
+    stage = methods.create(settings(impression__latent=latent)).impression
+    assert stage.latent_discriminator.width == width
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
