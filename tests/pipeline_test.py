@@ -23,7 +23,19 @@ def _flipped(batch):
 
 
 def _iterator(split, batch_size=4, seed=0, flip=True, threads=2):
-    return pipeline.training_iterator(split, batch_size, seed, flip, threads)
+    source = pipeline.Images(split)
+    return pipeline.training_iterator(source, batch_size, seed, flip, threads)
+
+
+class Pairs:
+    """Elements of two images that are equal until they are flipped apart."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        image = np.array([[[index], [100 + index]]], np.uint8)
+        return {"image": image, "impression": image}
 
 
 def test_epochs_are_shuffled_anew_and_drop_the_rest():
@@ -44,6 +56,13 @@ def test_flips_mirror_about_half_and_only_if_asked_for():
         for iterator in [_iterator(_split(50), batch_size=50, flip=False)]
         for _ in range(4)
     )
+
+
+def test_all_images_of_an_element_are_flipped_together():
+    iterator = pipeline.training_iterator(Pairs(), 8, 0, flip=True, threads=0)
+    for _ in range(4):
+        batch = next(iterator)
+        np.testing.assert_array_equal(batch["image"], batch["impression"])
 
 
 def test_same_seed_same_batches_whatever_the_threads_and_the_cache():
