@@ -76,10 +76,11 @@ def test_settings_follow_the_weights():
 def test_settings_of_utad_follow_the_weights_and_fit_its_stages():
     arrays = {
         "ie_net": utad_state_dict("ie_net"),
-        "gen_i": utad_state_dict("gen_i"),
+        "gen_i": utad_state_dict("gen_m"),
         "gen_m": utad_state_dict("gen_m"),
     }
     resolved = configuration.resolve(configuration.default("utad"))
+    resolved.impression.pools = resolved.impression.upsamplings = (2, 2, 2)
     config, trained = utad.trained(resolved, arrays)
     stages = methods.create(config).stages
     for stage in stages:
