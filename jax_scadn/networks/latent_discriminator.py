@@ -29,10 +29,10 @@ class LatentDiscriminator(nn.Module):
         """Pairs (..., C + L) -> logits (...)."""
         x = pairs
         for i in range(3):
-            x = nn.relu(self._linear(self.width, f"linear_{i}")(x))
-        return self._linear(1, "linear_3")(x)[..., 0].astype(jnp.float32)
+            x = nn.relu(self._linear(self.width, layers.HE_INIT, f"linear_{i}")(x))
+        # Small, so that an untrained T cannot tell: its loss starts at 2 log 2.
+        logits = self._linear(1, layers.WEIGHT_INIT, "linear_3")(x)
+        return logits[..., 0].astype(jnp.float32)
 
-    def _linear(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(
-            features, kernel_init=layers.HE_INIT, dtype=self.dtype, name=name
-        )
+    def _linear(self, features: int, init, name: str) -> nn.Dense:
+        return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)
