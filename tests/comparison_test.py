@@ -223,7 +223,8 @@ def test_table_that_was_asked_for(tmp_path):
         compare(tmp_path, table="scadn/table4")
     with pytest.raises(errors.UserError, match=r"none of the categories of tiny \(bo"):
         compare(tmp_path, table="scadn/table1")
-    leave(tmp_path / "h", "hazelnut", pixel={"iou": 0.3, "auroc_pooled": 0.8})
+    measured = {"iou_at_threshold": 0.3, "auroc_pooled": 0.8}
+    leave(tmp_path / "h", "hazelnut", pixel=measured)
     iou, auroc = compare(tmp_path / "h", table="utad/table4")
     assert list(rows_of(iou)) == ["hazelnut"]  # of which there is no mean
     assert rows_of(iou)["hazelnut"].published == 0.649

@@ -14,14 +14,25 @@ from jax_scadn import ablation, detector
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
+SCADN = (
+    "--config=configs/lace.py", "--config.model.width=4", "--config.model.blocks=1",
+    "--config.model.discriminator_width=4",
+)  # fmt: skip
+UTAD = (
+    "--config=configs/utad_cpu.py", "--config.data.source=lace",
+    "--config.data.channels=1", "--config.scoring.measure=squared",
+    "--config.impression.features=(4,)", "--config.impression.pools=(4,)",
+    "--config.impression.decoder_features=(4,)", "--config.impression.upsamplings=(4,)",
+    "--config.impression.head_features=4", "--config.impression.latent=8",
+    "--config.expert.width=4", f"--config.expert.training.steps={STEPS}",
+)  # fmt: skip
 
 
-def command(module, workdir, *arguments):
+def command(module, workdir, *arguments, nets=SCADN):
     return [
-        sys.executable, "-m", f"jax_scadn.{module}", "--config=configs/lace.py",
+        sys.executable, "-m", f"jax_scadn.{module}", *nets,
         f"--workdir={workdir}", f"--config.training.steps={STEPS}",
-        "--config.data.size=32", "--config.model.width=4", "--config.model.blocks=1",
-        "--config.model.discriminator_width=4", "--config.training.batch_size=4",
+        "--config.data.size=32", "--config.training.batch_size=4",
         "--config.training.checkpoint_every=1", "--config.training.log_every=1",
         *arguments,
     ]  # fmt: skip
@@ -49,11 +60,16 @@ def wait_for_step(process, workdir, step):
         time.sleep(0.02)
 
 
-def weights(workdir):
-    loaded = detector.load(workdir)
-    return [
-        np.asarray(leaf) for leaf in jax.tree.leaves(loaded.params)
-    ], loaded.calibration
+def assert_same_detector(workdir, other):
+    """The same weights bit by bit, and the same calibration."""
+    one, two = detector.load(workdir), detector.load(other)
+    jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
+    assert one.calibration == two.calibration
+
+
+def losses(workdir):
+    lines = (workdir / "log.jsonl").read_text().splitlines()
+    return [line.split('"images_per_second"')[0] for line in lines]
 
 
 @pytest.mark.slow
@@ -76,18 +92,29 @@ def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
     assert "the same command goes on" in out
 
     run(again)
-    (expected, calibration), (actual, repeated) = weights(whole), weights(broken)
-    for one, other in zip(expected, actual, strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert calibration == repeated
-    losses = [
-        [
-            line.split('"images_per_second"')[0]
-            for line in (w / "log.jsonl").read_text().splitlines()
-        ]
-        for w in (whole, broken)
-    ]
-    assert losses[0] == losses[1]
+    assert_same_detector(whole, broken)
+    assert losses(whole) == losses(broken)
+
+
+@pytest.mark.slow
+def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    unevaluated = "--config.evaluation.after_training=False"
+    run(command("train", whole, unevaluated, nets=UTAD))
+
+    again = command("train", broken, unevaluated, nets=UTAD)
+    for stage in ("impression", "expert"):
+        assert not (broken / "expert").exists()
+        process = start(again)
+        wait_for_step(process, broken / stage, 5)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    run(again)
+    assert_same_detector(whole, broken)
+    for stage in ("impression", "expert"):
+        assert len(losses(whole / stage)) == STEPS
+        assert losses(whole / stage) == losses(broken / stage)
 
 
 @pytest.mark.slow
