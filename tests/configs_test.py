@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from jax_scadn import ablation, configuration
+from jax_scadn import ablation, configuration, papers
 
 ROOT = pathlib.Path(__file__).parents[1]
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem[0] != "_")
@@ -90,14 +90,41 @@ def test_utad_takes_the_papers_measure_and_normal_stages(name):
     assert config.expert.guidance == "detail"
 
 
-@pytest.mark.parametrize("name", ["ablation_mvtec", "one_class_mnist"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ablation_mvtec",
+        "ablation_utad_mnist",
+        "ablation_utad_mvtec",
+        "one_class_mnist",
+    ],
+)
 def test_every_variant_of_a_sweep_resolves(name):
     module = load(name)
-    for changes in ablation.collect(module.sweep, [], module.SEEDS).values():
+    seeds = getattr(module, "SEEDS", (0,))
+    for changes in ablation.collect(module.sweep, [], seeds).values():
         config = module.get_config()
         for field, value in changes.items():
             configuration.put(config, field, value)
         configuration.resolve(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "named_by_us"),
+    [
+        ("ablation_mvtec", "scadn/table4", set()),
+        ("ablation_utad_mvtec", "utad/table3", {"absolute", "squared", "ssim"}),
+        (
+            "ablation_utad_mnist",
+            "utad/table2/ablation",
+            {"no_information", "no_expert", "no_guidance", "no_perception"},
+        ),
+    ],
+)
+def test_variants_are_the_rows_of_the_papers_table(name, table, named_by_us):
+    variants = set(ablation.collect(load(name).sweep, [], (0,)))
+    assert variants - set(papers.table(table).rows) == named_by_us
+    assert papers.table(table).full in variants
 
 
 def test_mvtec_has_its_fifteen_categories():
