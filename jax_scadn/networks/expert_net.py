@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import layers
+from jax_scadn.networks import convolution, layers
 
 
 def _conv(
@@ -107,7 +107,7 @@ class Decoder(nn.Module):
             y = nn.relu(normed(x, 2 * i, name=f"block_{i}_conv_0"))
             x = x + normed(y, 2 * i + 1, name=f"block_{i}_conv_1")
         for i in (0, 1):
-            x = layers.upsample_nearest(x)
+            x = convolution.upsample_nearest(x)
             x = _conv(
                 x, self.width << (1 - i), 5, dtype=self.dtype, name=f"upsampled_{i}"
             )

@@ -47,10 +47,8 @@ class Generator(nn.Module):
     def __call__(self, images_bhwc: jax.Array) -> jax.Array:
         """(B, H, W, C) in [0, 1] -> the same; H and W are multiples of 8."""
 
-        def normed(x, features, kernel, stride=1, pad=0, *, name):
-            conv = layers.Conv(
-                features, kernel, stride, pad, dtype=self.dtype, name=name
-            )
+        def normed(x, features, kernel, *, name, **options):
+            conv = layers.Conv(features, kernel, dtype=self.dtype, name=name, **options)
             return nn.relu(layers.instance_norm(conv(x)))
 
         x = layers.reflect_pad(images_bhwc, 3)
@@ -60,8 +58,8 @@ class Generator(nn.Module):
         for i, dilation in enumerate(self.dilations):
             x = ResidualBlock(dilation, self.dtype, name=f"block_{i}")(x)
         for i in (0, 1, 2):
-            x = layers.upsample_nearest(x)
-            x = normed(x, self.width << (2 - i), 3, pad=1, name=f"decoder_{i}")
+            features = self.width << (2 - i)
+            x = normed(x, features, 3, pad=1, twice=True, name=f"decoder_{i}")
         x = layers.reflect_pad(x, 3)
         x = layers.Conv(self.channels, 7, dtype=self.dtype, name="decoder_3")(x)
         return (jnp.tanh(x.astype(jnp.float32)) + 1) / 2

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import layers
+from jax_scadn.networks import convolution, layers
 
 
 class Impression(NamedTuple):
@@ -146,7 +146,7 @@ class IENet(nn.Module):
         for i, (features, factor) in enumerate(
             zip(self.decoder_features, (1, *inner), strict=True)
         ):
-            x = layers.upsample_nearest(x, factor)
+            x = convolution.upsample_nearest(x, factor)
             x = InceptionBlock(features, self.dtype, name=f"decoder_{i}")(x, train)
         x = layers.Conv(
             self.channels,
@@ -157,7 +157,7 @@ class IENet(nn.Module):
             name=f"decoder_{len(self.decoder_features)}",
         )(x)
         x = nn.sigmoid(x.astype(jnp.float32))
-        return layers.upsample_nearest(x, last)
+        return convolution.upsample_nearest(x, last)
 
     def _head_conv(self, features: int, name: str) -> layers.Conv:
         return layers.Conv(

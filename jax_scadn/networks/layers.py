@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_scadn.networks import convolution
+
 WEIGHT_INIT = nn.initializers.normal(0.02)
 HE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
@@ -49,13 +51,6 @@ def adaptive_instance_norm(
     normed = instance_norm(x_bhwc.astype(jnp.float32))
     y = normed * std_bc[:, None, None] + mean_bc[:, None, None]
     return y.astype(x_bhwc.dtype)
-
-
-def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
-    """Repeats each pixel `factor` times in height and width."""
-    b, h, w, c = x_bhwc.shape
-    x = jnp.broadcast_to(x_bhwc[:, :, None, :, None], (b, h, factor, w, factor, c))
-    return x.reshape(b, h * factor, w * factor, c)
 
 
 class BatchNorm(nn.Module):
@@ -122,28 +117,32 @@ class LayerNorm(nn.Module):
 
 
 class Conv(nn.Module):
-    """Convolution with zero padding; bias 0 at first, weights from N(0, 0.02)."""
+    """`convolution.convolve`; bias 0 at first, weights from N(0, 0.02)."""
 
     features: int
     kernel: int
     stride: int = 1
     pad: int = 0
     dilation: int = 1
+    twice: bool = False
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = WEIGHT_INIT
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array) -> jax.Array:
+        def convolve(x_bhwc, kernel_hwio, *_, **__):
+            return convolution.convolve(
+                x_bhwc, kernel_hwio, self.stride, self.pad, self.dilation, self.twice
+            )
+
         return nn.Conv(
             self.features,
             (self.kernel, self.kernel),
-            strides=self.stride,
-            padding=self.pad,
-            kernel_dilation=self.dilation,
             use_bias=self.use_bias,
             kernel_init=self.kernel_init,
             dtype=self.dtype,
+            conv_general_dilated=convolve,
             name="conv",
         )(x_bhwc)
 
@@ -183,50 +182,12 @@ class SpectralConv(nn.Module):
                 u.value = normalise(fixed @ v.value)
         sigma = u.value @ (matrix @ v.value)
         kernel = (kernel / sigma).astype(self.dtype)
-        return convolve(x_bhwc.astype(self.dtype), kernel, self.stride, self.pad)
+        x = x_bhwc.astype(self.dtype)
+        return convolution.convolve(x, kernel, self.stride, self.pad)
 
     def _random_unit(self, stream: str, length: int) -> jax.Array:
         key = jax.random.fold_in(self.make_rng("params"), ord(stream))
         return normalise(jax.random.normal(key, (length,)))
-
-
-def convolve(
-    x_bhwc: jax.Array, kernel_hwio: jax.Array, stride: int, pad: int
-) -> jax.Array:
-    """Convolution with zero padding.
-
-    Where the output is smaller than the kernel, XLA on CPUs takes about 50 times as
-    long for the gradient of the input as for anything else (a step on 32 x 32 images
-    took twice the time): there the sum over the kernel's taps of matrix products.
-    """
-    sizes = [
-        (n + 2 * pad - k) // stride + 1
-        for n, k in zip(x_bhwc.shape[1:3], kernel_hwio.shape[:2], strict=True)
-    ]
-
-    def plain(x, kernel):
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (stride, stride),
-            ((pad, pad), (pad, pad)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    def by_taps(x, kernel):
-        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        height, width = sizes
-        return sum(
-            x[:, i : i + height, j : j + width] @ kernel[i, j]
-            for i in range(kernel.shape[0])
-            for j in range(kernel.shape[1])
-        )
-
-    if stride == 1 and min(sizes) < min(kernel_hwio.shape[:2]):
-        return jax.lax.platform_dependent(
-            x_bhwc, kernel_hwio, cpu=by_taps, default=plain
-        )
-    return plain(x_bhwc, kernel_hwio)
 
 
 def normalise(vector: jax.Array, eps: float = 1e-12) -> jax.Array:

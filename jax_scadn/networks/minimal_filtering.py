@@ -1,0 +1,238 @@
+"""Convolutions by fewer multiplications: minimal filtering, for CPUs.
+
+A one-dimensional filter that gives m outputs of n inputs needs P < m * taps products:
+
+    y_t = output (kernel g * data x_t)        * is elementwise, x_t the t-th tile
+
+with small constant matrices. Nested over height and width there are P * P products of
+matrices (tiles, C) x (C, K), which a CPU multiplies near its peak, and their gradients
+are such products, too. The result is that of the plain convolution but for rounding.
+
+Source: Winograd 1980; Lavin and Gray 2016 (F(2x2, 3x3)).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+Matrix = tuple[tuple[float, ...], ...]
+Grid = Sequence[Sequence[jax.Array]]  # arrays by their place in height and width
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """One minimal filter; hashable.
+
+    Attributes:
+      data: (P, n), of the n inputs of a tile.
+      kernel: (P, taps).
+      output: (m, P), to the m outputs of a tile.
+      step: inputs from one tile to the next.
+    """
+
+    data: Matrix
+    kernel: Matrix
+    output: Matrix
+    step: int
+
+    @property
+    def inputs(self) -> int:
+        return len(self.data[0])
+
+    @property
+    def outputs(self) -> int:
+        return len(self.output)
+
+
+# Three taps, two outputs: 4 products in the place of 6.
+THREE_TAPS = Algorithm(
+    data=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    kernel=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+    output=((1, 1, 1, 0), (0, 1, -1, -1)),
+    step=2,
+)
+# Two taps, two outputs: 3 in the place of 4. y_0 = g_0 (x_0 - x_1) + (g_0 + g_1) x_1.
+TWO_TAPS = Algorithm(
+    data=((1, -1, 0), (0, 1, 0), (0, -1, 1)),
+    kernel=((1, 0), (1, 1), (0, 1)),
+    output=((1, 1, 0), (0, 1, 1)),
+    step=2,
+)
+# Three taps on inputs that are repeated twice, two outputs: 3 in the place of 6.
+# y_0 = g_0 x_0 + (g_1 + g_2) x_1 = g_0 (x_0 - x_1) + (g_0 + g_1 + g_2) x_1.
+THREE_TAPS_ON_TWICE = Algorithm(
+    data=TWO_TAPS.data,
+    kernel=((1, 0, 0), (1, 1, 1), (0, 0, 1)),
+    output=TWO_TAPS.output,
+    step=1,
+)
+
+
+def convolve_3x3(x_bhwc: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
+    """3 x 3 convolution without padding, dilated or not.
+
+    Args:
+      x_bhwc: the height and width that come out are multiples of 2 * dilation.
+      kernel: (3, 3, C, K).
+      dilation: each of the d * d phases of the image is filtered alone.
+    """
+    if dilation == 1:
+        return _filter(x_bhwc, kernel, THREE_TAPS)
+    b, h, w, c = x_bhwc.shape
+    d = dilation
+    x = x_bhwc.reshape(b, h // d, d, w // d, d, c).transpose(2, 4, 0, 1, 3, 5)
+    y = _filter(x.reshape(d * d * b, h // d, w // d, c), kernel, THREE_TAPS)
+    _, h, w, k = y.shape
+    y = y.reshape(d, d, b, h, w, k).transpose(2, 3, 0, 4, 1, 5)
+    return y.reshape(b, h * d, w * d, k)
+
+
+def convolve_4x4_by_2(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
+    """4 x 4 convolution with stride 2, without padding.
+
+    The four pixels of a 2 x 2 square become channels: two taps with stride 1 remain.
+
+    Args:
+      x_bhwc: the height and width that come out are even.
+      kernel: (4, 4, C, K).
+    """
+    b, h, w, c = x_bhwc.shape
+    x = x_bhwc.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+    k = kernel.shape[-1]
+    taps = kernel.reshape(2, 2, 2, 2, c, k).transpose(0, 2, 1, 3, 4, 5)
+    return _filter(
+        x.reshape(b, h // 2, w // 2, 4 * c), taps.reshape(2, 2, 4 * c, k), TWO_TAPS
+    )
+
+
+def convolve_3x3_on_twice(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3 x 3 convolution of an image of twice the size by nearest upsampling.
+
+    Args:
+      x_bhwc: the small image, padded by one pixel; (B, H + 2, W + 2, C) gives
+        (B, 2 H, 2 W, K), as if zeros had been padded after upsampling where they are
+        zeros here.
+      kernel: (3, 3, C, K).
+    """
+    return _filter(x_bhwc, kernel, THREE_TAPS_ON_TWICE)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _filter(x_bhwc: jax.Array, kernel: jax.Array, algorithm: Algorithm) -> jax.Array:
+    """Y = output ((kernel g) (data x)) over height and width."""
+    data = _nested(algorithm.data, _tiles(x_bhwc, algorithm))
+    weights = _nested(algorithm.kernel, kernel)
+    products = _pairs(_times, data, weights)
+    outputs = _nested(algorithm.output, products)
+    y = jnp.stack([jnp.stack(row, axis=3) for row in outputs], axis=2)
+    b, tiles_high, m, tiles_wide, _, channels = y.shape
+    return y.reshape(b, tiles_high * m, tiles_wide * m, channels)
+
+
+def _forward(x_bhwc, kernel, algorithm):
+    return _filter(x_bhwc, kernel, algorithm), (x_bhwc, kernel)
+
+
+def _backward(algorithm, saved, y_bar):
+    """The transposes of the three matrices, in reverse order."""
+    x_bhwc, kernel = saved
+    m = algorithm.outputs
+    of_outputs = [[y_bar[:, u::m, v::m] for v in range(m)] for u in range(m)]
+    of_products = _nested(_transposed(algorithm.output), of_outputs)
+    data = _nested(algorithm.data, _tiles(x_bhwc, algorithm))
+    weights = _nested(algorithm.kernel, kernel)
+    of_weights = _pairs(lambda v, p: _rows(v).T @ _rows(p), data, of_products)
+    of_data = _pairs(lambda p, u: _times(p, u.T), of_products, weights)
+    of_kernel = _nested(_transposed(algorithm.kernel), of_weights)
+    of_tiles = _nested(_transposed(algorithm.data), of_data)
+    of_x = _sum_of_tiles(of_tiles, algorithm, x_bhwc.shape)
+    return of_x, jnp.stack([jnp.stack(row) for row in of_kernel])
+
+
+_filter.defvjp(_forward, _backward)
+
+
+def _tiles(x_bhwc: jax.Array, algorithm: Algorithm) -> Grid:
+    """[i][j]: the input (i, j) of every tile, (B, tiles high, tiles wide, C)."""
+    n, step = algorithm.inputs, algorithm.step
+    last_row, last_column = x_bhwc.shape[1] - n, x_bhwc.shape[2] - n
+    return [
+        [
+            x_bhwc[:, i : i + last_row + 1 : step, j : j + last_column + 1 : step]
+            for j in range(n)
+        ]
+        for i in range(n)
+    ]
+
+
+def _sum_of_tiles(
+    tiles: Grid, algorithm: Algorithm, shape: tuple[int, ...]
+) -> jax.Array:
+    """The transpose of `_tiles`: each pixel sums what the tiles have of it."""
+    n, step = algorithm.inputs, algorithm.step
+    further = (n - 1) // step  # tiles that reach into the one after the last
+
+    def overlapped(parts, axis):
+        def moved(part, by):
+            pad = [(0, 0)] * part.ndim
+            pad[axis] = (by, further - by)
+            return jnp.pad(part, pad)
+
+        sums = [
+            sum(moved(parts[i], i // step) for i in range(residue, n, step))
+            for residue in range(step)
+        ]
+        return jnp.stack(sums, axis + 1)
+
+    x = overlapped([overlapped(row, 2) for row in tiles], 1)
+    b, high, _, wide, _, c = x.shape
+    return x.reshape(b, high * step, wide * step, c)[:, : shape[1], : shape[2]]
+
+
+def _nested(matrix: Matrix, grid: Grid | jax.Array) -> Grid:
+    """matrix grid matrix^T."""
+    rows = [
+        [_combined(coefficients, column) for column in zip(*grid, strict=True)]
+        for coefficients in matrix
+    ]
+    return [[_combined(coefficients, row) for coefficients in matrix] for row in rows]
+
+
+def _combined(coefficients: Sequence[float], arrays: Sequence[jax.Array]) -> jax.Array:
+    """Their linear combination, without multiplications by 0, 1 and -1."""
+    total = None
+    for coefficient, array in zip(coefficients, arrays, strict=True):
+        if coefficient == 0:
+            continue
+        if abs(coefficient) != 1:
+            array = array * abs(coefficient)
+        if total is None:
+            total = array if coefficient > 0 else -array
+        else:
+            total = total + array if coefficient > 0 else total - array
+    return total
+
+
+def _times(x_bhwc: jax.Array, matrix: jax.Array) -> jax.Array:
+    return (_rows(x_bhwc) @ matrix).reshape(*x_bhwc.shape[:3], -1)
+
+
+def _rows(x_bhwc: jax.Array) -> jax.Array:
+    """One for each pixel: XLA is slow where a product has more than two axes."""
+    return x_bhwc.reshape(-1, x_bhwc.shape[-1])
+
+
+def _pairs(function: Callable, first: Grid, second: Grid) -> Grid:
+    return [
+        [function(a, b) for a, b in zip(*rows, strict=True)]
+        for rows in zip(first, second, strict=True)
+    ]
+
+
+def _transposed(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
