@@ -23,7 +23,7 @@ from jax_scadn import cli, configuration, detector, methods, tables
 
 _SIZES = flags.DEFINE_list("sizes", ["256", "512"], "Sides of the image, pixels.")
 _CALLS = flags.DEFINE_integer("calls", 3, "Timed calls; the median is shown.")
-_MASKS = flags.DEFINE_integer("masks_per_call", 4, "Masks repainted at a time.")
+_MASKS = flags.DEFINE_integer("masks_per_call", 0, "Masks at a time; 0 = by size.")
 _ONE = flags.DEFINE_bool("one", False, "Measure the only size in this process.")
 
 

@@ -205,6 +205,24 @@ def test_maps_do_not_depend_on_the_masks_in_a_call(images):
         np.testing.assert_allclose(repainted, expected[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 64, 64, 3), 12),
+        ((1, 256, 256, 3), 4),
+        ((1, 512, 512, 3), 1),
+        ((8, 512, 512, 3), 1),
+        ((8, 64, 64, 3), 6),
+        ((1, 232, 232, 3), 4),  # of 12 masks never 5 and then 2
+    ],
+)
+def test_masks_of_a_call_follow_the_number_of_pixels(shape, expected):
+    method, _ = method_and_params()
+    assert method.masks_at_a_time(shape) == expected
+    chosen, _ = method_and_params(scoring__masks_per_call=5)
+    assert chosen.masks_at_a_time(shape) == 5
+
+
 @pytest.mark.parametrize("measure", ["squared", "ssim"])
 def test_a_perfect_reconstruction_scores_zero(measure, images, monkeypatch):
     method, params = method_and_params(scoring__measure=measure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import flax
@@ -22,6 +23,9 @@ from jax_scadn.data import pipeline
 from jax_scadn.networks import discriminator, generator
 
 Params = Any
+
+# Four images of 256 x 256: more in a call take more memory and are hardly faster.
+_BUSY_PIXELS = 1 << 18
 
 
 @flax.struct.dataclass
@@ -333,7 +337,7 @@ class Scadn:
     merge: str
     image_score: str
     measure: measures.Measure
-    masks_per_call: int
+    masks_per_call: int  # 0: by the number of pixels
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> Scadn:
@@ -386,7 +390,7 @@ class Scadn:
 
         Under a mask the error is the distance between the image and the image with
         its removed pixels repainted, taken at those pixels (Eq. 6 where the measure
-        is the squared error). `masks_per_call` masks are vmapped at a time, which
+        is the squared error). `masks_at_a_time` masks are vmapped at a time, which
         bounds the memory.
 
         Args:
@@ -404,12 +408,26 @@ class Scadn:
             return error * mask_hw[None], repainted
 
         error_mbhw, repainted_mbhwc = jax.lax.map(
-            under_mask, jnp.asarray(self.masks_mhw), batch_size=self.masks_per_call
+            under_mask,
+            jnp.asarray(self.masks_mhw),
+            batch_size=self.masks_at_a_time(images_bhwc.shape),
         )
         return (
             scoring.scale_maps(error_mbhw),
             scoring.scale_repainted(repainted_mbhwc, self.masks_mhw),
         )
+
+    def masks_at_a_time(self, shape: tuple[int, ...]) -> int:
+        """As many as keep a device busy, and the same number in each of the calls.
+
+        Args:
+          shape: of the images, (B, H, W, C).
+        """
+        if self.masks_per_call:
+            return self.masks_per_call
+        count = len(self.masks_mhw)
+        most = max(1, _BUSY_PIXELS // math.prod(shape[:3]))
+        return max(n for n in range(1, count + 1) if count % n == 0 and n <= most)
 
     def selection_error(self, generator: Params, images_bhwc: jax.Array) -> jax.Array:
         """Mean absolute error of each image's worst scale, (B,).

@@ -43,7 +43,7 @@ LEAST = {
     "model.power_iterations": 1,
     "selection.every_epochs": 1,
     "selection.images": 0,
-    "scoring.masks_per_call": 1,
+    "scoring.masks_per_call": 0,
 }
 
 
@@ -81,7 +81,7 @@ def add(config: ml_collections.ConfigDict) -> None:
     config.selection.images = 0  # the first n training images; 0 = all
 
     config.scoring.merge = "max_mu"  # 'max_mu' | 'max' | 'mean', over the scales
-    config.scoring.masks_per_call = 4  # masks repainted at a time; bounds memory
+    config.scoring.masks_per_call = 0  # masks repainted at a time; 0 = by image size
 
 
 def check(config: ml_collections.ConfigDict) -> None:
