@@ -1,0 +1,70 @@
+"""What is timed: a method's training step or its scoring, at a size and a batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jax_scadn import configuration
+
+# Steps whose losses are compared, and by how much they may differ: relative in losses
+# (Adam's first step is the sign of the gradient, by which rounding grows), and relative
+# to the largest value in maps and pictures.
+COMPARED_STEPS = 2
+STEP_TOLERANCES = (1e-3, 2e-2)
+SCORE_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Attributes:
+      task: 'scadn-step', 'scadn-score', 'impression-step', 'expert-step', 'utad-score'
+        or, as the machine's peak, 'matrix-product'.
+      size: sides of the images, pixels, or of the matrices.
+      batch: images in a call.
+      changes: fields of the settings and their values, where they are not those of
+        full-width networks with the preset `reference`.
+    """
+
+    task: str
+    size: int
+    batch: int
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.size}x{self.batch}"
+
+    @property
+    def is_step(self) -> bool:
+        return self.task.endswith("-step")
+
+    @property
+    def settings(self):
+        """The resolved settings."""
+        utad = self.task in ("impression-step", "expert-step", "utad-score")
+        config = configuration.default("utad" if utad else "scadn")
+        config.data.size = self.size
+        config.training.batch_size = self.batch
+        config.scoring.images_per_call = self.batch
+        if utad:
+            config.expert.training.batch_size = self.batch
+        for field, value in self.changes:
+            configuration.put(config, field, value)
+        return configuration.resolve(config)
+
+
+CASES = (
+    Case("matrix-product", 2048, 1),
+    *(
+        Case("scadn-step", size, batch)
+        for size, batch in ((32, 64), (64, 16), (128, 4), (256, 2))
+    ),
+    *(Case("scadn-score", size, batch) for batch in (1, 8) for size in (128, 256, 512)),
+    Case("impression-step", 256, 4),
+    Case("expert-step", 256, 1),
+    Case("utad-score", 256, 1),
+    Case("utad-score", 256, 8),
+)
