@@ -56,6 +56,16 @@ class Case:
         return configuration.resolve(config)
 
 
+def from_json(values: dict[str, Any]) -> Case:
+    """The opposite of `dataclasses.asdict`, by way of JSON."""
+    changes = tuple((field, _tuple(value)) for field, value in values["changes"])
+    return Case(**(values | {"changes": changes}))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 CASES = (
     Case("matrix-product", 2048, 1),
     *(

@@ -57,27 +57,36 @@ def workload(case: cases.Case) -> Callable[[], Outputs]:
         a, b = jax.device_put((arrays["a"], arrays["b"]))
         return lambda: {"product": jax.block_until_ready(product(a, b))}
     config = case.settings
+    if not case.is_step:
+        model = scoring_detector(case)
+
+        def score():
+            scored = model.score_batch(arrays["image"])
+            return {"maps": scored.maps, "scores": scored.scores, **scored.pictures}
+
+        return score
+    # SCADN's only stage, or one of UTAD's, which are called like their tasks.
+    folders = ("", case.task.removesuffix("-step"))
+    stages = methods.create(config).stages
+    stage = next(stage for stage in stages if stage.folder in folders)
+    batch = {"image": arrays["image"]}
+    if stage.folder == "expert":
+        batch["impression"] = arrays["impression"]
+    return _step(
+        stage, _state(stage, config.seed), stage.hyperparameters(config), batch
+    )
+
+
+def scoring_detector(case: cases.Case) -> detector.Detector:
+    """With drawn weights and mu = 0."""
+    config = case.settings
     method = methods.create(config)
-    states = {stage.folder: _state(stage, config.seed) for stage in method.stages}
-    if case.is_step:
-        # SCADN's only stage, or one of UTAD's, which are called like their tasks.
-        name = case.task.removesuffix("-step")
-        stage = next(s for s in method.stages if s.folder in ("", name))
-        batch = {"image": arrays["image"]}
-        if stage.folder == "expert":
-            batch["impression"] = arrays["impression"]
-        return _step(stage, states[stage.folder], stage.hyperparameters(config), batch)
     trained = {
-        stage.folder: stage.params(states[stage.folder]) for stage in method.stages
+        stage.folder: stage.params(_state(stage, config.seed))
+        for stage in method.stages
     }
     params = method.inference_params(trained, _measure(method.measure))
-    model = detector.uncalibrated(config, params)
-
-    def score():
-        scored = model.score_batch(arrays["image"])
-        return {"maps": scored.maps, "scores": scored.scores, **scored.pictures}
-
-    return score
+    return detector.uncalibrated(config, params)
 
 
 def arrays(outputs: Outputs) -> dict[str, np.ndarray]:

@@ -37,7 +37,7 @@ def workload(
         a, b = map(torch.from_numpy, (inputs["a"], inputs["b"]))
         return lambda: {"product": a @ b}
     module = _module(task, settings, inputs)
-    _load(module)
+    load_drawn(module)
     layout = torch.channels_last if form.channels_last else torch.contiguous_format
     module.to(memory_format=layout)
     batch = [images.contiguous(memory_format=layout) for images in _batch(task, inputs)]
@@ -88,8 +88,8 @@ def _module(task: str, settings: dict[str, Any], inputs) -> nn.Module:
     return build(settings)
 
 
-def _load(module: nn.Module) -> None:
-    """Draws the weights."""
+def load_drawn(module: nn.Module) -> None:
+    """Draws the weights, see `benchmarks.weights`."""
     state = {
         name: torch.from_numpy(
             np.asarray(weights.drawn(name.removeprefix("experts."), tuple(value.shape)))
