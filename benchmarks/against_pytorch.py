@@ -214,10 +214,8 @@ def _difference(case: cases.Case, mine: pathlib.Path, theirs: pathlib.Path) -> f
         raise OutputsDifferError(f"only one framework has {', '.join(names)}")
     worst = 0.0
     for name, output in outputs.items():
-        call = int(name.partition("/")[0])
-        tolerance, kind = cases.SCORE_TOLERANCE, "max"
-        if case.is_step:
-            tolerance, kind = cases.STEP_TOLERANCES[call], "rel"
+        call, _, output_name = name.partition("/")
+        tolerance, kind = case.tolerance(output_name, int(call))
         row = report.compare(name, output, others[name], tolerance, kind)
         if not row.passed:
             raise OutputsDifferError(" ".join(str(row).split()))
@@ -262,9 +260,8 @@ def main(_) -> int:
     chosen = _selected(list(by_name), _CASES.value)
     chosen_others = _selected(list(others), _CASES.value)
     if not chosen and not chosen_others:
-        raise errors.UserError(
-            f"--cases={','.join(_CASES.value)}: none of {', '.join([*by_name, *others])}"
-        )
+        known = ", ".join([*by_name, *others])
+        raise errors.UserError(f"--cases={','.join(_CASES.value)}: there are {known}")
     machine = _machine()
     print(" ".join(f"{name}={value}" for name, value in machine.items()), flush=True)
     output = pathlib.Path(_OUTPUT.value)

@@ -116,7 +116,9 @@ def _alone(batches: Iterator, steps: int) -> float:
 
 
 def _row(pairs: list, alone: list[float], steps: int) -> dict[str, Any]:
-    synthetic, files = (statistics.median(seconds) for seconds in zip(*pairs))
+    synthetic, files = (
+        statistics.median(seconds) for seconds in zip(*pairs, strict=True)
+    )
     share = timing.times_as_fast([(files, synthetic) for synthetic, files in pairs])
     return {
         "on the device, steps/s": steps / synthetic,

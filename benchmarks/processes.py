@@ -32,7 +32,7 @@ class Worker:
     """
 
     def __init__(self, task: dict[str, Any]):
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps(task)],
             stdin=subprocess.PIPE,
