@@ -159,9 +159,12 @@ def measure(
                 except processes.WorkerError as error:
                     tried[form.name] = {"failed": str(error)}
                     continue
-                difference = _difference(
-                    case, folder / "jax.npz", folder / "pytorch.npz"
-                )
+                try:
+                    difference = _difference(
+                        case, folder / "jax.npz", folder / "pytorch.npz"
+                    )
+                except OutputsDifferError as error:
+                    raise OutputsDifferError(f"{form.name}: {error}") from None
                 worst = max(worst, difference)
                 tried[form.name] = found
                 if fastest is None or found["call"] < tried[fastest]["call"]:
