@@ -45,8 +45,8 @@ class Case:
         """
         if not self.is_step:
             return 1e-3, "max"
-        gradient = output.endswith("gradient_norm")
-        return (2e-2 if gradient or call else 1e-4), "rel"
+        first = 1e-3 if output.endswith("gradient_norm") else 1e-4
+        return (2e-2 if call else first), "rel"
 
     @property
     def settings(self):

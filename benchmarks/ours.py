@@ -39,8 +39,10 @@ def given(case: cases.Case) -> list[dict[str, np.ndarray]]:
     for step in range(cases.COMPARED_STEPS if case.is_step else 0):
         key = jax.random.fold_in(jax.random.key(settings.seed), step)
         if case.task == "scadn-step":
-            count = 4 * len(settings.masks.stripe_pairs)
-            drawn.append({"drawn": jax.random.choice(key, count, (case.batch,))})
+            (stage,) = methods.create(settings).stages
+            shares = stage.hyperparameters(settings).mask_probabilities
+            masks_b = jax.random.choice(key, len(shares), (case.batch,), p=shares)
+            drawn.append({"drawn": masks_b})
         elif case.task == "impression-step":
             shape = (case.batch, settings.impression.latent)
             drawn.append({"noise": jax.random.normal(key, shape)})

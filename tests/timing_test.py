@@ -50,7 +50,8 @@ def test_row_of_a_case():
     [
         ("scadn-step", "0/generator_loss", 1.01, True),
         ("scadn-step", "1/generator_loss", 1.01, False),
-        ("scadn-step", "0/generator_gradient_norm", 1.01, False),
+        ("scadn-step", "0/generator_gradient_norm", 1.0005, False),
+        ("scadn-step", "0/generator_loss", 1.0005, True),
         ("scadn-step", "1/generator_gradient_norm", 1.03, True),
         ("scadn-score", "0/maps", 1.01, True),
         ("scadn-score", "0/maps", np.nan, True),

@@ -96,6 +96,7 @@ def test_flops_of_a_generator_by_hand():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own
 def test_a_compiled_step_is_equal():
     call = pytorch(tiny("scadn-step"), forms.Form(channels_last=True, compiled=True))
     found = workloads.arrays(call())
