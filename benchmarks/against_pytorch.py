@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -241,11 +242,9 @@ def _wanted_forms(case: cases.Case, patterns: Sequence[str]) -> list[forms.Form]
 
 
 def _machine() -> dict[str, Any]:
-    import torch  # for its version alone; `main` has made sure that it is there
-
     return {
         "jax": jax.__version__,
-        "torch": torch.__version__,
+        "torch": importlib.metadata.version("torch"),
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),

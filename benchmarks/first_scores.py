@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import cases, ours, timing
-from benchmarks.twins import first_score as torch_first_score
 from jax_scadn import configuration, masks
 
 NAME = "first_scores"
 CASES = ("first-score-64", "first-score-256")
 
+_TORCH = "benchmarks.twins.first_score"
 _TOLERANCE = 1e-3  # relative, of the scores
 
 
@@ -52,7 +52,7 @@ def _measure(case: cases.Case, rounds: int) -> dict[str, list[float]]:
         folder = pathlib.Path(name)
         _prepare(case, folder)
         jax_command = ["benchmarks.first_score", str(folder / "run"), str(folder)]
-        torch_command = ["benchmarks.twins.first_score", str(folder)]
+        torch_command = [_TORCH, str(folder)]
         ways = {
             "JAX, cold cache": (jax_command, None),
             "JAX, warm cache": (jax_command, folder / "warm"),
@@ -81,7 +81,8 @@ def _prepare(case: cases.Case, folder: pathlib.Path) -> None:
     settings = configuration.flat(config)
     (folder / "settings.json").write_text(json.dumps(settings))
     ours.scoring_detector(case).save(folder / "run")
-    torch_first_score.save(settings, folder)
+    save = [sys.executable, "-m", _TORCH, str(folder), "save"]
+    subprocess.run(save, check=True)
 
 
 def _run(command: list[str], cache: pathlib.Path | None) -> tuple[float, float]:

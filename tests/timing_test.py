@@ -93,7 +93,9 @@ def test_a_worker_answers_and_says_why_it_dies():
         assert worker.ask("call")["seconds"] > 0
         memory = worker.ask("memory")
         assert 20 < memory["before"] <= memory["peak"]
-        with pytest.raises(processes.WorkerError, match=r"died .*TypeError"):
+        with pytest.raises(
+            processes.WorkerError, match="died with status 1: TypeError"
+        ):
             worker.ask("flops")  # which only PyTorch counts
 
 

@@ -1,11 +1,15 @@
-"""Loads a generator, scores an image, prints the score: `benchmarks.first_scores`."""
+"""Loads a generator, scores an image, prints the score: `benchmarks.first_scores`.
+
+    python -m benchmarks.twins.first_score FOLDER save | eager | channels_last
+
+`save` writes the weights that the other two load.
+"""
 
 from __future__ import annotations
 
 import json
 import pathlib
 import sys
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +20,18 @@ _WEIGHTS = "generator.pth"
 _AT_ONCE = 4  # masks
 
 
-def save(settings: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes the weights that both frameworks draw."""
-    module = scadn.Scoring(settings, torch.zeros(4, 8, 8))
-    workloads.load_drawn(module)
-    torch.save(module.generator.state_dict(), folder / _WEIGHTS)
-
-
 def main() -> None:
-    folder, layout = pathlib.Path(sys.argv[1]), sys.argv[2]
+    folder, what = pathlib.Path(sys.argv[1]), sys.argv[2]
     settings = json.loads((folder / "settings.json").read_text())
     module = scadn.Scoring(settings, torch.from_numpy(np.load(folder / "masks.npy")))
+    if what == "save":
+        workloads.load_drawn(module)
+        torch.save(module.generator.state_dict(), folder / _WEIGHTS)
+        return
     weights = torch.load(folder / _WEIGHTS, weights_only=True)
     module.generator.load_state_dict(weights)
     images = torch.from_numpy(np.load(folder / "image.npy")).permute(0, 3, 1, 2)
-    if layout == "channels_last":
+    if what == "channels_last":
         module.to(memory_format=torch.channels_last)
     else:
         images = images.contiguous()
