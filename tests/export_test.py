@@ -116,6 +116,8 @@ def test_float32_under_bfloat16_is_in_norms_and_at_the_output_only():
     assert len(up) == norms + 1
     assert len(down) == norms + 1  # that of the images
     assert not operations(scadn_score("float32"), "convert")
+    relus = r"stablehlo\.maximum %\w+, %\w+ : tensor<\d+x5x[^>]*x(\w+)>"
+    assert set(re.findall(relus, scadn_score("bfloat16"))) == {"bf16"}
 
 
 def test_parameters_and_losses_stay_float32():
