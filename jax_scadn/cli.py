@@ -17,10 +17,15 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jax_scadn import configuration, errors
+from jax_scadn import compilation_cache, configuration, errors
 
 flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
 
+_COMPILATION_CACHE = flags.DEFINE_bool(
+    "compilation_cache",
+    True,
+    "Keep compiled programs for the next process, in the user's cache folder.",
+)
 _CONFIG = None
 _OUT_OF_MEMORY = (
     "the device is out of memory; lower --config.training.batch_size, "
@@ -78,6 +83,8 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
         left = parse(argv)
         if len(left) > 1 + arguments:
             raise errors.UserError(f"{left[-1]!r} is no flag; flags start with --")
+        if _COMPILATION_CACHE.value:
+            compilation_cache.enable()
         return left[1:]
 
     try:

@@ -21,7 +21,6 @@ import dataclasses
 import hashlib
 import http.client
 import importlib.util
-import os
 import pathlib
 import re
 import shutil
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from jax_scadn import atomic, errors
+from jax_scadn import atomic, errors, user_cache
 from jax_scadn.networks import vgg19
 from jax_scadn.torch_import import state_dict
 
@@ -100,7 +99,7 @@ def fetch(url: str = URL) -> pathlib.Path:
     Raises:
       errors.UserError: PyTorch is missing, the download fails, or it is damaged.
     """
-    converted = _cache() / _CONVERTED
+    converted = user_cache.folder() / _CONVERTED
     if converted.exists():
         return converted
     if importlib.util.find_spec("torch") is None:
@@ -118,15 +117,10 @@ def fetch(url: str = URL) -> pathlib.Path:
     return converted
 
 
-def _cache() -> pathlib.Path:
-    root = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(root) / "jax_scadn"
-
-
 def _cached() -> pathlib.Path:
     for name in (_CONVERTED, URL.rpartition("/")[2]):
-        if (_cache() / name).is_file():
-            return _cache() / name
+        if (user_cache.folder() / name).is_file():
+            return user_cache.folder() / name
     raise errors.UserError(
         "this measure needs VGG-19's weights: download them with "
         "python -m jax_scadn.vgg_weights, or give --config.vgg_weights=FILE "

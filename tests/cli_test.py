@@ -134,6 +134,7 @@ def _exit(monkeypatch, main, *arguments):
 
     monkeypatch.setattr(cli.app, "run", run)  # the real one runs once a process
     monkeypatch.setattr(cli, "parse", list)
+    flags.FLAGS.mark_as_parsed()
     with pytest.raises(SystemExit) as left:
         cli.run(main)
     return left.value.code

@@ -1,0 +1,314 @@
+"""Our training steps and our scoring beside PyTorch's: the same weights and images.
+
+    python -m benchmarks.against_pytorch --rounds=5
+    python -m benchmarks.against_pytorch --cases='scadn-step-*,first-score-256' --list
+
+Each framework works in a process of its own. Outputs of the first calls are compared,
+and a case whose outputs differ is not timed. PyTorch runs in every form that it has
+(`benchmarks.twins.forms`), and against the fastest one of them calls are timed pair by
+pair. First calls, which compile, and peak memory stand apart. After that come the
+time from the start of a process to its first score, and training from files beside
+training on images that wait on the device. Prints Markdown and writes it, CSV and JSON
+to --output after each row. The exit status is 1 where outputs differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from benchmarks import cases, first_scores, input_pipeline, ours, processes, timing
+from benchmarks.twins import forms
+from jax_scadn import cli, configuration, errors, tables
+from jax_scadn.parity import report
+
+_CASES = flags.DEFINE_list("cases", ["*"], "Names or patterns; see --list.")
+_LIST = flags.DEFINE_bool("list", False, "Print the names of all cases and stop.")
+_FORMS = flags.DEFINE_list("forms", ["*"], "Patterns of PyTorch's forms to try.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed pairs of calls.", lower_bound=1)
+_LIMIT = flags.DEFINE_float(
+    "compile_limit", 300, "Seconds that torch.compile may take for a case."
+)
+_OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
+
+_PEAK = cases.Case("matrix-product", 2048, 1)
+_OTHERS = {module.NAME: module for module in (first_scores, input_pipeline)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One case in both frameworks.
+
+    Attributes:
+      case: its name.
+      form: PyTorch's fastest form.
+      pairs: seconds of calls, ours and PyTorch's.
+      first: seconds of the first call, which compiles, by framework.
+      peak: MiB that the process took at most, by framework.
+      before: MiB before the first call, by framework.
+      gflop: additions and multiplications of a call's convolutions and matrix
+        products, 10^9.
+      difference: the largest one of the outputs, as a share of what is allowed.
+      tried: what each form of PyTorch gave.
+    """
+
+    case: str
+    form: str
+    pairs: list[tuple[float, float]]
+    first: dict[str, float]
+    peak: dict[str, float]
+    before: dict[str, float]
+    gflop: float
+    difference: float
+    tried: dict[str, dict[str, Any]]
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """GFLOP/s, ours and PyTorch's."""
+        return tuple(self.gflop / spread.median for spread in self.seconds)
+
+    @property
+    def seconds(self) -> tuple[timing.Spread, timing.Spread]:
+        ours, torch = zip(*self.pairs, strict=True)
+        return timing.Spread.of(ours), timing.Spread.of(torch)
+
+    def row(self, peak_rate: float) -> dict[str, Any]:
+        """For the table; `peak_rate` is what the machine can do, GFLOP/s."""
+        seconds, torch_seconds = self.seconds
+        rate, torch_rate = self.rates
+        return {
+            "case": self.case,
+            "JAX, s": str(seconds),
+            "PyTorch, s": str(torch_seconds),
+            "times as fast": str(timing.times_as_fast(self.pairs)),
+            "PyTorch's fastest form": self.form,
+            "JAX, GFLOP/s": round(rate),
+            "of peak, %": round(100 * rate / peak_rate),
+            "PyTorch, GFLOP/s": round(torch_rate),
+            "JAX: first call, s": round(self.first["jax"], 2),
+            "PyTorch: first call, s": round(self.first["pytorch"], 2),
+            "JAX: peak, MiB": round(self.peak["jax"]),
+            "PyTorch: peak, MiB": round(self.peak["pytorch"]),
+            "difference, of allowed": self.difference,
+        }
+
+
+class OutputsDifferError(Exception):
+    """What the two frameworks computed is not the same; the message names it."""
+
+
+def measure(
+    case: cases.Case, wanted: Sequence[forms.Form], rounds: int, limit: float
+) -> Measured:
+    """Compares the outputs and times both frameworks.
+
+    Args:
+      case: what to time.
+      wanted: PyTorch's forms to try, one at least.
+      rounds: pairs of calls.
+      limit: seconds that the first call of a compiled form may take.
+
+    Raises:
+      OutputsDifferError: by more than the case allows.
+      processes.WorkerError: ours failed, or each of PyTorch's forms.
+    """
+    compared = cases.COMPARED_STEPS if case.is_step else 1
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _write_inputs(case, folder / "inputs.npz")
+        common = {"case": dataclasses.asdict(case), "compared": compared}
+        mine = stack.enter_context(
+            processes.Worker(
+                common | {"framework": "jax", "outputs": f"{folder}/jax.npz"}
+            )
+        )
+        first = {"jax": mine.ask("first")["seconds"]}
+        tried: dict[str, dict[str, Any]] = {}
+        best, best_stack, fastest, worst = None, contextlib.ExitStack(), None, 0.0
+        stack.callback(lambda: best_stack.close())
+        for form in wanted:
+            with contextlib.ExitStack() as attempt:
+                worker = attempt.enter_context(
+                    processes.Worker(
+                        common
+                        | {
+                            "framework": "pytorch",
+                            "settings": _settings(case),
+                            "inputs": f"{folder}/inputs.npz",
+                            "outputs": f"{folder}/pytorch.npz",
+                            "form": dataclasses.asdict(form),
+                        }
+                    )
+                )
+                try:
+                    seconds = worker.ask("first", limit if form.compiled else None)
+                    found = {"first": seconds["seconds"]}
+                    found["call"] = worker.ask("call")["seconds"]
+                except processes.WorkerError as error:
+                    tried[form.name] = {"failed": str(error)}
+                    continue
+                try:
+                    difference = _difference(
+                        case, folder / "jax.npz", folder / "pytorch.npz"
+                    )
+                except OutputsDifferError as error:
+                    raise OutputsDifferError(f"{form.name}: {error}") from None
+                worst = max(worst, difference)
+                tried[form.name] = found
+                if fastest is None or found["call"] < tried[fastest]["call"]:
+                    best_stack.close()  # the one that was the fastest till now
+                    best, fastest = worker, form.name
+                    best_stack = attempt.pop_all()
+        if best is None:
+            raise processes.WorkerError(
+                "; ".join(f"{name}: {what['failed']}" for name, what in tried.items())
+            )
+        pairs = timing.pairs(
+            lambda: mine.ask("call")["seconds"],
+            lambda: best.ask("call")["seconds"],
+            rounds,
+        )
+        memory = {"jax": mine.ask("memory"), "pytorch": best.ask("memory")}
+        first["pytorch"] = tried[fastest]["first"]
+        return Measured(
+            case=case.name,
+            form=fastest,
+            pairs=pairs,
+            first=first,
+            peak={name: found["peak"] for name, found in memory.items()},
+            before={name: found["before"] for name, found in memory.items()},
+            gflop=best.ask("flops")["flops"] / 1e9,
+            difference=worst,
+            tried=tried,
+        )
+
+
+def _write_inputs(case: cases.Case, path: pathlib.Path) -> None:
+    drawn = {
+        f"{step}/{name}": array
+        for step, arrays in enumerate(ours.given(case))
+        for name, array in arrays.items()
+    }
+    np.savez(path, **ours.inputs(case), **drawn)
+
+
+def _settings(case: cases.Case) -> dict[str, Any]:
+    return configuration.flat(case.settings)
+
+
+def _difference(case: cases.Case, mine: pathlib.Path, theirs: pathlib.Path) -> float:
+    """The largest difference of an output as a share of what is allowed."""
+    with np.load(mine) as ours_, np.load(theirs) as torch:
+        outputs, others = dict(ours_), dict(torch)
+    if set(outputs) != set(others):
+        names = sorted(set(outputs) ^ set(others))
+        raise OutputsDifferError(f"only one framework has {', '.join(names)}")
+    worst = 0.0
+    for name, output in outputs.items():
+        call, _, output_name = name.partition("/")
+        tolerance, kind = case.tolerance(output_name, int(call))
+        row = report.compare(name, output, others[name], tolerance, kind)
+        if not row.passed:
+            raise OutputsDifferError(" ".join(str(row).split()))
+        worst = max(worst, row.difference / tolerance)
+    return worst
+
+
+def _selected(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    return [name for name in names if any(fnmatch.fnmatch(name, p) for p in patterns)]
+
+
+def _wanted_forms(case: cases.Case, patterns: Sequence[str]) -> list[forms.Form]:
+    by_name = {form.name: form for form in forms.of(case.task)}
+    found = [by_name[name] for name in _selected(list(by_name), patterns)]
+    if not found:
+        raise errors.UserError(
+            f"--forms={','.join(patterns)}: {case.name} has {', '.join(by_name)}"
+        )
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "jax": jax.__version__,
+        "torch": importlib.metadata.version("torch"),
+        "python": platform.python_version(),
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+    }
+
+
+def main(_) -> int:
+    by_name = {case.name: case for case in cases.CASES}
+    others = {name: other for other in _OTHERS.values() for name in other.CASES}
+    if _LIST.value:
+        print("\n".join([*by_name, *others]))
+        return 0
+    if importlib.util.find_spec("torch") is None:
+        raise errors.UserError("PyTorch is needed: pip install 'jax_scadn[torch]'")
+    chosen = _selected(list(by_name), _CASES.value)
+    chosen_others = _selected(list(others), _CASES.value)
+    if not chosen and not chosen_others:
+        known = ", ".join([*by_name, *others])
+        raise errors.UserError(f"--cases={','.join(_CASES.value)}: there are {known}")
+    machine = _machine()
+    print(" ".join(f"{name}={value}" for name, value in machine.items()), flush=True)
+    output = pathlib.Path(_OUTPUT.value)
+    status = 0
+    if chosen:
+        status = _measure_all([by_name[name] for name in chosen], machine, output)
+    for module in _OTHERS.values():
+        names = [name for name in module.CASES if name in chosen_others]
+        if names:
+            found, rows = module.measure(names, _ROUNDS.value)
+            print(tables.markdown(rows), flush=True)
+            tables.write({"machine": machine, **found}, rows, output, module.NAME)
+    return status
+
+
+def _measure_all(
+    chosen: Sequence[cases.Case], machine: Mapping[str, Any], output: pathlib.Path
+) -> int:
+    """Measures, prints and writes the cases; 1 where one of them failed."""
+    # All rates are set against the machine's peak.
+    peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), _LIMIT.value)
+    measured, failures = {peak.case: peak}, {}
+    rows = []
+    for case in chosen:
+        try:
+            if case.name not in measured:
+                wanted = _wanted_forms(case, _FORMS.value)
+                found = measure(case, wanted, _ROUNDS.value, _LIMIT.value)
+                measured[case.name] = found
+            rows.append(measured[case.name].row(max(peak.rates)))
+        except (OutputsDifferError, processes.WorkerError) as error:
+            failures[case.name] = str(error)
+            rows.append({"case": case.name, "JAX, s": f"FAILED: {error}"})
+        print(tables.markdown(rows[-1:]), flush=True)
+        results = {
+            "machine": machine,
+            "measured": {
+                name: dataclasses.asdict(found) for name, found in measured.items()
+            },
+            "failures": failures,
+        }
+        tables.write(results, rows, output, "against_pytorch")
+    print(tables.markdown(rows), flush=True)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

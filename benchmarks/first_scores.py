@@ -1,0 +1,109 @@
+"""Seconds from the start of a process to the first score of an image.
+
+Ours loads the detector that a training left, with an empty compilation cache (cold) and
+with one that an earlier process has filled (warm); PyTorch loads the same generator
+from a .pth file and runs it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks import cases, ours, timing
+from jax_scadn import configuration, masks
+
+NAME = "first_scores"
+CASES = ("first-score-64", "first-score-256")
+
+_TORCH = "benchmarks.twins.first_score"
+_TOLERANCE = 1e-3  # relative, of the scores
+
+
+def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
+    """Results by name and way, and the rows of their table.
+
+    Args:
+      names: out of `CASES`.
+      rounds: processes of each way, one after the other in turn.
+    """
+    found = {}
+    rows = []
+    for name in names:
+        case = cases.Case("scadn-score", int(name.rpartition("-")[2]), 1)
+        found[name] = _measure(case, rounds)
+        rows += [
+            {"case": name, "way": way, "seconds": str(timing.Spread.of(seconds))}
+            for way, seconds in found[name].items()
+        ]
+    return {"seconds": found}, rows
+
+
+def _measure(case: cases.Case, rounds: int) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        _prepare(case, folder)
+        jax_command = ["benchmarks.first_score", str(folder / "run"), str(folder)]
+        torch_command = [_TORCH, str(folder)]
+        ways = {
+            "JAX, cold cache": (jax_command, None),
+            "JAX, warm cache": (jax_command, folder / "warm"),
+            "PyTorch, eager": ([*torch_command, "eager"], folder / "unused"),
+            "PyTorch, eager channels_last": (
+                [*torch_command, "channels_last"],
+                folder / "unused",
+            ),
+        }
+        _, expected = _run(*ways["JAX, warm cache"])  # fills the cache
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(rounds):
+            for way, (command, cache) in ways.items():
+                passed, score = _run(command, cache)
+                if not abs(score - expected) <= _TOLERANCE * abs(expected):
+                    raise RuntimeError(f"{way}: score {score} and not {expected}")
+                seconds[way].append(passed)
+    return seconds
+
+
+def _prepare(case: cases.Case, folder: pathlib.Path) -> None:
+    """Writes an image, a detector and PyTorch's weights of the same generator."""
+    config = case.settings
+    np.save(folder / "image.npy", ours.inputs(case)["image"])
+    np.save(folder / "masks.npy", masks.striped(case.size, config.masks.stripe_pairs))
+    settings = configuration.flat(config)
+    (folder / "settings.json").write_text(json.dumps(settings))
+    ours.scoring_detector(case).save(folder / "run")
+    save = [sys.executable, "-m", _TORCH, str(folder), "save"]
+    subprocess.run(save, check=True)
+
+
+def _run(command: list[str], cache: pathlib.Path | None) -> tuple[float, float]:
+    """Seconds until a process has printed its score, and the score.
+
+    Args:
+      command: module and arguments.
+      cache: the user's cache folder; None is an empty one.
+    """
+    environment = os.environ.copy()
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):
+        environment.pop(name, None)
+    with tempfile.TemporaryDirectory() as empty:
+        environment["XDG_CACHE_HOME"] = str(cache or empty)
+        start = time.perf_counter()
+        with subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        ) as process:
+            line = process.stdout.readline()
+            seconds = time.perf_counter() - start
+    return seconds, float(line)

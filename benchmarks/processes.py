@@ -1,0 +1,90 @@
+"""A worker process from its master's side, and its peak memory from its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+# What is compiled is compiled anew, so that the first call shows what that takes.
+_NOTHING_CACHED = {
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+}
+
+
+class WorkerError(Exception):
+    """A worker died or took too long; the message is one line."""
+
+
+class Worker:
+    """`benchmarks.worker` with one workload; a context that ends it.
+
+    Args:
+      task: JSON for the worker.
+    """
+
+    def __init__(self, task: dict[str, Any]):
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=os.environ | _NOTHING_CACHED,
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def ask(self, request: str, timeout: float | None = None) -> dict[str, Any]:
+        """The worker's answer.
+
+        Raises:
+          WorkerError: it died, or did not answer within `timeout` seconds.
+        """
+        try:
+            self._process.stdin.write(request + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise WorkerError(self._last_words()) from None
+        # An answer is one line, so that nothing of it waits in a buffer.
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout)
+        if not ready:
+            raise WorkerError(f"no answer within {timeout:g} s")
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerError(self._last_words())
+        return json.loads(line)
+
+    def _last_words(self) -> str:
+        status = self._process.wait()
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors if line.strip()]
+        return f"died with status {status}: {lines[-1] if lines else 'no message'}"
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had so far.
+
+    Linux's `ru_maxrss` of a child starts with what its parent had.
+    """
+    try:
+        status = pathlib.Path("/proc/self/status").read_text()
+    except FileNotFoundError:
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes or KiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024

@@ -1,0 +1,88 @@
+"""One workload in one framework, in a process of its own: called when its master asks.
+
+Started by `benchmarks.processes.Worker` with a JSON of what to do. Reads requests line
+by line and answers each with a line of JSON:
+
+    first   calls as often as outputs are compared; seconds of the first call, and a
+            file with the outputs of all
+    call    seconds of a call
+    memory  peak so far, and before the first call, MiB
+    flops   of a call (PyTorch only)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+from benchmarks import processes
+
+
+def _prepare(task: dict):
+    """The workload, how its outputs become arrays, and how its FLOPs are counted."""
+    if task["framework"] == "jax":
+        from benchmarks import cases, ours
+
+        case = cases.from_json(task["case"])
+        return ours.workload(case), ours.arrays, None
+    from benchmarks.twins import forms, workloads
+
+    with np.load(task["inputs"]) as arrays:
+        flat = dict(arrays)
+    given: list[dict[str, np.ndarray]] = [{} for _ in range(task["compared"])]
+    inputs = {}
+    for name, array in flat.items():
+        step, _, drawn = name.partition("/")
+        if drawn:
+            given[int(step)][drawn] = array
+        else:
+            inputs[name] = array
+    what = task["case"]["task"], task["settings"], inputs
+    form = forms.Form(**task["form"])
+    call = workloads.workload(*what, given, form)
+    return call, workloads.arrays, lambda: workloads.flops(*what)
+
+
+def main() -> None:
+    # Libraries may print; only answers go to the master.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    task = json.loads(sys.argv[1])
+    call, arrays, flops = _prepare(task)
+    before = processes.peak_mib()
+
+    def timed() -> tuple[float, dict]:
+        start = time.perf_counter()
+        outputs = call()
+        return time.perf_counter() - start, outputs
+
+    for line in sys.stdin:
+        request = line.strip()
+        if request == "first":
+            seconds, outputs = timed()
+            compared = [arrays(outputs)]
+            compared += [arrays(call()) for _ in range(task["compared"] - 1)]
+            np.savez(
+                task["outputs"],
+                **{
+                    f"{number}/{name}": array
+                    for number, found in enumerate(compared)
+                    for name, array in found.items()
+                },
+            )
+            answer = {"seconds": seconds}
+        elif request == "call":
+            answer = {"seconds": timed()[0]}
+        elif request == "memory":
+            answer = {"peak": processes.peak_mib(), "before": before}
+        else:
+            answer = {"flops": flops()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The programs for NVIDIA GPUs, lowered without one and read as text."""
+
+import functools
+import re
+
+import conftest
+import jax
+import numpy as np
+import pytest
+import utad_tiny
+
+from jax_scadn import methods
+
+BATCH = 5  # a size that nothing else has
+WIDTH = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def exported(function, *arguments):
+    """StableHLO for CUDA."""
+    lowered = jax.export.export(jax.jit(function), platforms=("cuda",))
+    return lowered(*arguments).mlir_module()
+
+
+def images(channels, dtype=np.uint8):
+    return jax.ShapeDtypeStruct((BATCH, 32, 32, channels), dtype)
+
+
+@functools.cache
+def scadn_step(dtype):
+    config = conftest.tiny(dtype=dtype, data__channels=3, training__batch_size=BATCH)
+    (stage,) = methods.create(config).stages
+    state = jax.eval_shape(stage.init, 0)
+    hyper = stage.hyperparameters(config)
+    return exported(stage.step, state, hyper, {"image": images(3)})
+
+
+@functools.cache
+def scadn_score(dtype):
+    method = methods.create(conftest.tiny(dtype=dtype, data__channels=3))
+    state = jax.eval_shape(method.repainting.init, 0)
+    params = method.inference_params({"": state.generator}, {})
+    mu = jax.ShapeDtypeStruct((method.maps,), np.float32)
+    return exported(method.score, params, mu, images(3, np.float32))
+
+
+@functools.cache
+def utad_step(dtype, number):
+    config = utad_tiny.settings(dtype=dtype, data__channels=3)
+    stage = methods.create(config).stages[number]
+    state = jax.eval_shape(stage.init, 0)
+    hyper = stage.hyperparameters(config)
+    batch = {"image": images(3), "impression": images(3)}
+    return exported(stage.step, state, hyper, batch)
+
+
+PROGRAMS = {
+    "SCADN's step": scadn_step,
+    "SCADN's scoring": scadn_score,
+    "IE-Net's step": functools.partial(utad_step, number=0),
+    "Expert-Net's step": functools.partial(utad_step, number=1),
+}
+
+every_program = pytest.mark.parametrize("name", PROGRAMS)
+every_dtype = pytest.mark.parametrize("dtype", WIDTH)
+
+
+def operations(program, name):
+    """Shapes and types of operands and results of each operation of that name."""
+    lines = re.findall(rf"stablehlo\.{name}\b.* : (\(.*\) -> tensor<[^>]*>)", program)
+    return [
+        [
+            (tuple(map(int, shape.split("x")[:-1])), shape.split("x")[-1])
+            for shape in re.findall(r"tensor<([^>]*)>", line)
+        ]
+        for line in lines
+    ]
+
+
+@every_dtype
+@every_program
+def test_convolutions_are_of_the_type_asked_for(name, dtype):
+    convolutions = operations(PROGRAMS[name](dtype), "convolution")
+    assert len(convolutions) >= 10
+    for tensors in convolutions:
+        assert {kind for _, kind in tensors} == {WIDTH[dtype]}
+
+
+@every_dtype
+@every_program
+def test_images_are_not_transposed_between_layers(name, dtype):
+    """Channels stay last: a convolution's own dimension numbers say what is what.
+
+    Kernels are transposed, for the spectral norm, and so are results over scales.
+    """
+    for (shape, _), _ in operations(PROGRAMS[name](dtype), "transpose"):
+        is_images = len(shape) >= 4 and any(n % BATCH == 0 for n in shape[:2])
+        assert not is_images or shape[0] == 3, shape
+
+
+@every_dtype
+@every_program
+def test_nothing_leaves_the_device(name, dtype):
+    program = PROGRAMS[name](dtype)
+    for word in ("callback", "infeed", "outfeed", "stablehlo.send", "stablehlo.recv"):
+        assert word not in program
+
+
+def test_float32_under_bfloat16_is_in_norms_and_at_the_output_only():
+    """Eight norms with one residual block, then tanh; a conversion each and back."""
+    conversions = operations(scadn_score("bfloat16"), "convert")
+    conversions = [pair for pair in conversions if len(pair[0][0]) >= 4]
+    activations = [pair for pair in conversions if BATCH in pair[0][0][:2]]
+    up = [pair for pair in activations if pair[1][1] == "f32"]
+    down = [pair for pair in activations if pair[1][1] == "bf16"]
+    norms = 4 + 2 * 1 + 3
+    assert len(up) == norms + 1
+    assert len(down) == norms + 1  # that of the images
+    assert not operations(scadn_score("float32"), "convert")
+    relus = r"stablehlo\.maximum %\w+, %\w+ : tensor<\d+x5x[^>]*x(\w+)>"
+    assert set(re.findall(relus, scadn_score("bfloat16"))) == {"bf16"}
+
+
+def test_parameters_and_losses_stay_float32():
+    program = scadn_step("bfloat16")
+    signature = re.search(r"func\.func public @main\((.*)\{\n", program)[1]
+    kinds = {kind.split("x")[-1] for kind in re.findall(r"tensor<([^>]*)>", signature)}
+    assert kinds <= {"f32", "i32", "ui32", "ui8"}
