@@ -39,13 +39,13 @@ def convolve(
       dilation: pixels from tap to tap.
       twice: the image is first enlarged to twice its size by nearest upsampling.
     """
-    plain = functools.partial(
-        _plain, stride=stride, pad=pad, dilation=dilation, twice=twice
+    by_xla = functools.partial(
+        plain, stride=stride, pad=pad, dilation=dilation, twice=twice
     )
     on_cpu = _on_cpu(x_bhwc, kernel_hwio, stride, pad, dilation, twice)
     if on_cpu is None:
-        return plain(x_bhwc, kernel_hwio)
-    return jax.lax.platform_dependent(x_bhwc, kernel_hwio, cpu=on_cpu, default=plain)
+        return by_xla(x_bhwc, kernel_hwio)
+    return jax.lax.platform_dependent(x_bhwc, kernel_hwio, cpu=on_cpu, default=by_xla)
 
 
 def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
@@ -55,10 +55,18 @@ def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
     return x.reshape(b, h * factor, w * factor, c)
 
 
-def _plain(x, kernel, *, stride, pad, dilation, twice):
+def plain(
+    x_bhwc: jax.Array,
+    kernel_hwio: jax.Array,
+    stride: int = 1,
+    pad: int = 0,
+    dilation: int = 1,
+    twice: bool = False,
+) -> jax.Array:
+    """`convolve` by XLA on every platform."""
     return jax.lax.conv_general_dilated(
-        upsample_nearest(x) if twice else x,
-        kernel,
+        upsample_nearest(x_bhwc) if twice else x_bhwc,
+        kernel_hwio,
         (stride, stride),
         ((pad, pad), (pad, pad)),
         rhs_dilation=(dilation, dilation),
