@@ -5,7 +5,8 @@
         --config.data.path=GOOD_IMAGES --config.data.test_path=IMAGES_TO_TEST
 
 The first takes a folder in the MVTec AD layout, the second any folder of good images;
-images to test are optional. Hardware: 2 CPU cores. Time and result: not yet run.
+images to test are optional. Hardware: 2 CPU cores, about 5 minutes. Result, after 3,000
+steps on 200 images: docs/results.md.
 """
 
 from jax_scadn import configuration
