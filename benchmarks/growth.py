@@ -11,6 +11,7 @@ needs fewer of them can lie above the roof.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import statistics
 import time
@@ -98,8 +99,11 @@ def convolutions(batch: int, size: int) -> list[Convolution]:
     return list(found.values())
 
 
-def rates(kind: Convolution, rounds: int) -> dict[str, float]:
-    """Of one convolution: 10^9 operations a second in both forms, and a byte."""
+def rates(kind: Convolution, rounds: int) -> dict[str, Any]:
+    """Of one convolution: 10^9 operations a second in both forms, and those a byte.
+
+    The gradients are those by the image and by the kernel, without the value.
+    """
     layer = kind.layer
     inputs = kind.shape[-1]
     x = jax.random.normal(jax.random.key(0), kind.shape)
@@ -107,18 +111,31 @@ def rates(kind: Convolution, rounds: int) -> dict[str, float]:
         jax.random.key(1), (layer.kernel, layer.kernel, inputs, layer.features)
     )
     options = (layer.stride, layer.pad, layer.dilation, layer.twice)
-    ours_ = jax.jit(lambda x, k: convolution.convolve(x, k, *options))
-    plain = jax.jit(lambda x, k: convolution.plain(x, k, *options))
-    output = jax.block_until_ready(ours_(x, kernel))
-    operations = 2 * output.size * kernel.size / layer.features
-    moved = 4 * (x.size + kernel.size + output.size)
-    seconds = in_turn([lambda f=f: f(x, kernel) for f in (plain, ours_)], rounds)
+    forms = {
+        name: lambda x, k, form=form: form(x, k, *options)
+        for name, form in (("XLA", convolution.plain), ("ours", convolution.convolve))
+    }
+    output = jax.eval_shape(forms["ours"], x, kernel)
+    slope = jnp.ones(output.shape)
+    operations = 2 * output.size * kernel.size // layer.features
+    calls = {}
+    for name, form in forms.items():
+        value = jax.jit(form)
+        gradients = jax.jit(lambda x, k, form=form: jax.vjp(form, x, k)[1](slope))
+        calls[name] = operations, functools.partial(value, x, kernel)
+        calls[f"{name}, gradients"] = (
+            2 * operations,
+            functools.partial(gradients, x, kernel),
+        )
+    seconds = in_turn([call for _, call in calls.values()], rounds)
     return {
         "convolution": kind.name,
         "times": kind.count,
-        "operations per byte": operations / moved,
-        "XLA, GFLOP/s": operations / seconds[0] / 1e9,
-        "ours, GFLOP/s": operations / seconds[1] / 1e9,
+        "operations per byte": operations / (4 * (x.size + kernel.size + output.size)),
+        **{
+            f"{name}, GFLOP/s": count / taken / 1e9
+            for (name, (count, _)), taken in zip(calls.items(), seconds, strict=True)
+        },
     }
 
 

@@ -83,10 +83,7 @@ def scoring_detector(case: cases.Case) -> detector.Detector:
     """With drawn weights and mu = 0."""
     config = case.settings
     method = methods.create(config)
-    trained = {
-        stage.folder: stage.params(_state(stage, config.seed))
-        for stage in method.stages
-    }
+    trained = {stage.folder: _trained(stage) for stage in method.stages}
     params = method.inference_params(trained, _measure(method.measure))
     return detector.uncalibrated(config, params)
 
@@ -106,35 +103,38 @@ def _step(stage, state, hyper, batch) -> Callable[[], Outputs]:
     return step
 
 
+def _trained(stage):
+    """The drawn weights that scoring needs; no more, as memory is measured."""
+    shapes = stage.params(jax.eval_shape(stage.init, 0))
+    if stage.folder == "":
+        names = scadn_names.generator_names(len(stage.dilations))
+        return _drawn(shapes, names, "generator")
+    if stage.folder == "expert":
+        names = utad_names.expert_net_names(stage.blocks)
+        return {
+            domain: _drawn({"params": shapes[domain]}, names, prefix)["params"]
+            for domain, prefix in (("image", "gen_i"), ("impression", "gen_m"))
+        }
+    blocks = len(stage.features), len(stage.decoder_features)
+    return _drawn(shapes, utad_names.ie_net_names(*blocks), "ie_net")
+
+
 def _state(stage, seed: int):
     """The state before the first update, with drawn weights."""
     shapes = jax.eval_shape(stage.init, seed)
+    trained = _trained(stage)
     if stage.folder == "":
-        blocks = len(stage.dilations)
-        generator = _drawn(
-            shapes.generator, scadn_names.generator_names(blocks), "generator"
-        )
         discriminator = _drawn(
             {"params": shapes.discriminator, "spectral": shapes.spectral},
             scadn_names.discriminator_names(),
             "discriminator",
         )
-        return stage.state_of(seed, generator, **discriminator)
+        return stage.state_of(seed, trained, **discriminator)
     counters = {"step": jnp.zeros((), jnp.int32), "seed": jnp.uint32(seed)}
     if stage.folder == "expert":
-        names = utad_names.expert_net_names(stage.blocks)
-        experts = {
-            domain: _drawn({"params": shapes.experts[domain]}, names, prefix)["params"]
-            for domain, prefix in (("image", "gen_i"), ("impression", "gen_m"))
-        }
         return shapes.replace(
-            **counters, experts=experts, optimizer=stage.adam.init(experts)
+            **counters, experts=trained, optimizer=stage.adam.init(trained)
         )
-    ie_net = _drawn(
-        {"params": shapes.ie_net, "batch_stats": shapes.batch_stats},
-        utad_names.ie_net_names(len(stage.features), len(stage.decoder_features)),
-        "ie_net",
-    )
     latent = utad_names.latent_discriminator_names()
     image = utad_names.image_discriminator_names(stage.image_discriminator_scales)
     discriminators = {
@@ -144,10 +144,10 @@ def _state(stage, seed: int):
     }
     return shapes.replace(
         **counters,
-        ie_net=ie_net["params"],
-        batch_stats=ie_net["batch_stats"],
+        ie_net=trained["params"],
+        batch_stats=trained["batch_stats"],
         discriminators=discriminators,
-        ie_net_optimizer=stage.sgd.init(ie_net["params"]),
+        ie_net_optimizer=stage.sgd.init(trained["params"]),
         discriminators_optimizer=stage.sgd.init(discriminators),
     )
 

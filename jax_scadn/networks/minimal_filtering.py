@@ -125,6 +125,7 @@ def convolve_3x3_on_twice(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _filter(x_bhwc: jax.Array, kernel: jax.Array, algorithm: Algorithm) -> jax.Array:
     """Y = output ((kernel g) (data x)) over height and width."""
+    x_bhwc, kernel = _at_once(x_bhwc, kernel)
     data = _nested(algorithm.data, _tiles(x_bhwc, algorithm))
     weights = _nested(algorithm.kernel, kernel)
     products = _pairs(_times, data, weights)
@@ -140,7 +141,7 @@ def _forward(x_bhwc, kernel, algorithm):
 
 def _backward(algorithm, saved, y_bar):
     """The transposes of the three matrices, in reverse order."""
-    x_bhwc, kernel = saved
+    x_bhwc, kernel, y_bar = _at_once(*saved, y_bar)
     m = algorithm.outputs
     of_outputs = [[y_bar[:, u::m, v::m] for v in range(m)] for u in range(m)]
     of_products = _nested(_transposed(algorithm.output), of_outputs)
@@ -155,6 +156,15 @@ def _backward(algorithm, saved, y_bar):
 
 
 _filter.defvjp(_forward, _backward)
+
+
+def _at_once(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The same, but what needs one of them waits for all.
+
+    XLA would compute the weights of all layers as soon as there are kernels, and keep
+    them until their turn comes: 270 MiB of them in the generator.
+    """
+    return jax.lax.optimization_barrier(arrays)
 
 
 def _tiles(x_bhwc: jax.Array, algorithm: Algorithm) -> Grid:
