@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 from typing import Any
 
 import grain
@@ -41,12 +40,15 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
-        """Keeps the training state and the position in the data."""
+        """Keeps the training state and the position in the data.
+
+        The position is the same in all processes, whose number may change.
+        """
         self._last.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(state),
-                data=grain.checkpoint.CheckpointSave(iterator),
+                data=ocp.args.JsonSave(iterator.get_state()),
             ),
         )
 
@@ -62,13 +64,14 @@ class Checkpoints:
         """
         step = self._last.latest_step()
         try:
-            return self._last.restore(
+            found = self._last.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(like),
-                    data=grain.checkpoint.CheckpointRestore(iterator),
+                    state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore()
                 ),
-            )["state"]
+            )
+            iterator.set_state(found["data"])
+            return found["state"]
         except (ValueError, KeyError, OSError) as error:
             raise errors.UserError(
                 f"checkpoint {self.folder / 'last' / str(step)} cannot be restored: "
@@ -109,11 +112,8 @@ class Checkpoints:
 
 def save_params(folder: pathlib.Path, params: Any) -> None:
     """Writes weights to a folder, in place of what was there."""
-    folder = folder.absolute()
-    if folder.exists():
-        shutil.rmtree(folder)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder, params)
+        checkpointer.save(folder.absolute(), params, force=True)
 
 
 def load_params(folder: pathlib.Path, like: Any) -> Any:
