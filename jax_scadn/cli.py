@@ -111,7 +111,9 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
     def start(argv: list[str]) -> int | None:
         if "coordinator_address" in flags.FLAGS:
             _meet()
-        return main(argv)
+        status = main(argv)
+        distributed.wait()  # none leaves before process 0 has written everything
+        return status
 
     try:
         app.run(start, flags_parser=parse_)

@@ -98,6 +98,7 @@ class Detector:
         mesh, self.batch_size = sharding.scoring_mesh(
             config.scoring.images_per_call, self._method.shares
         )
+        sharding.connect(mesh)
         self.params = sharding.put_whole(mesh, params)
         self._mu = sharding.put_whole(mesh, np.asarray(calibration.mu, np.float32))
 

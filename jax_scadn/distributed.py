@@ -6,6 +6,7 @@ and writes, except for checkpoints, which all write together.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ def cluster(
     Raises:
       errors.UserError: what is told does not suffice.
     """
+    if processes == 1:
+        return None
     coordinator = coordinator or environ.get("JAX_COORDINATOR_ADDRESS", "")
     if not coordinator:
         if processes or process >= 0:
@@ -68,6 +71,10 @@ def start(found: dict[str, Any] | None, lost_after: int) -> None:
     if found is None:
         return
     jax.distributed.initialize(**found, heartbeat_timeout_seconds=lost_after)
+    # JAX aborts a process that has lost the others. It says why; the stacks of all
+    # threads, which absl makes Python print then, would only hide it.
+    faulthandler.disable()
+    wait()
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends
 
@@ -82,6 +89,8 @@ def agreed(value: bool) -> bool:
 
     Files that process 0 writes may not yet be there for the others to see.
     """
+    if not jax.distributed.is_initialized():
+        return value
     return bool(multihost_utils.broadcast_one_to_all(value))
 
 

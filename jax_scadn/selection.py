@@ -55,6 +55,7 @@ class Selection:
 
     def error(self, params: Any) -> float:
         """Mean error over the normal images."""
+        sharding.connect(self._mesh)
         params = sharding.put_whole(self._mesh, params)
         total = 0.0
         for batch in pipeline.padded_batches(self._images, self._batch_size):

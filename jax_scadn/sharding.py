@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jax_scadn import errors
+from jax_scadn import distributed, errors
 
 BATCH, MASKS = "batch", "masks"
 
@@ -85,6 +86,18 @@ def split(mesh: Mesh) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on each device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def connect(mesh: Mesh) -> None:
+    """Makes the devices of all processes find each other, where there are several.
+
+    On CPUs the first one to compute together waits 30 s for the others to come: less
+    than they may differ in what they need to read files or to compile a step.
+    """
+    if jax.process_count() > 1:
+        distributed.wait()
+        ones = put_rows(mesh, np.ones(len(mesh.local_devices), np.float32))
+        jax.block_until_ready(jnp.sum(ones))
 
 
 def put_rows(mesh: Mesh, rows: Any) -> Any:

@@ -225,6 +225,7 @@ class Alone:
     def __init__(self, runs: Sequence[Run]):
         (self._run,) = runs
         self._mesh = sharding.mesh(self._run.batch_size)
+        sharding.connect(self._mesh)
         self._hyper = sharding.put_whole(self._mesh, self._run.hyper)
         self._state = self._run.start(self._mesh)
 

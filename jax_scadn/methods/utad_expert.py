@@ -166,6 +166,7 @@ class ExpertStage:
         stage = ImpressionStage.from_config(config)
         weights = trained[stage.folder]
         mesh, batch_size = sharding.scoring_mesh(config.scoring.images_per_call)
+        sharding.connect(mesh)
         params = sharding.put_whole(mesh, weights)
 
         def extract(images):
