@@ -60,7 +60,7 @@ def cluster_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
     flags.DEFINE_integer(
         "lost_after",
-        60,
+        100,
         "Seconds without a sign of life after which a process is given up.",
         lower_bound=1,
         flag_values=flag_values,
