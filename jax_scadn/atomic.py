@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import secrets
 from collections.abc import Iterator
 
 
@@ -16,7 +17,8 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    # Tasks of a sweep may write the same file at once, each its own part.
+    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield part
         os.replace(part, path)
