@@ -43,13 +43,15 @@ class Checkpoints:
         """Keeps the training state and the position in the data.
 
         The position is the same in all processes, whose number may change.
+
+        Raises:
+          errors.UserError: it cannot be written, such as to a full disk.
         """
-        self._last.save(
+        self._save(
+            self._last,
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                data=ocp.args.JsonSave(iterator.get_state()),
-            ),
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(iterator.get_state()),
         )
 
     def restore(self, like: Any, iterator: grain.DatasetIterator) -> Any:
@@ -88,14 +90,28 @@ class Checkpoints:
         return self._best.restore(step, args=args)["selection"]["error"]
 
     def save_best(self, step: int, params: Any, error: float) -> None:
-        """Keeps the weights, in place of those that were best until now."""
-        self._best.save(
+        """Keeps the weights, in place of those that were best until now.
+
+        Raises:
+          errors.UserError: they cannot be written, such as to a full disk.
+        """
+        self._save(
+            self._best,
             step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params),
-                selection=ocp.args.JsonSave({"error": error}),
-            ),
+            params=ocp.args.StandardSave(params),
+            selection=ocp.args.JsonSave({"error": error}),
         )
+
+    def _save(self, manager: ocp.CheckpointManager, step: int, **items) -> None:
+        try:
+            manager.save(step, args=ocp.args.Composite(**items))
+        except (ValueError, OSError, RuntimeError) as error:  # XLA's is the last
+            raise errors.UserError(
+                f"step {step} cannot be saved in {manager.directory}: "
+                f"{_first_line(error)}; the checkpoint of step "
+                f"{self._last.latest_step() or 0} is whole, and the same command goes "
+                "on from it"
+            ) from error
 
     def restore_best(self, like: Any) -> Any | None:
         """The weights with the lowest error; None where none were selected."""

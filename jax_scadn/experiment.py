@@ -22,8 +22,9 @@ from jax_scadn.data import check, records, sources
 
 # Settings that may change when a run goes on: they change no result that it has.
 _FREE = ("training.steps", "training.epochs", "training.log_every",
-         "training.picture_every", "training.checkpoint_every", "data.path",
-         "data.cache_mb", "data.threads", "scoring.images_per_call",
+         "training.picture_every", "training.checkpoint_every",
+         "training.stalled_after", "data.path", "data.cache_mb", "data.threads",
+         "scoring.images_per_call",
          "scoring.masks_per_call", "evaluation.after_training",
          "evaluation.sheet_rows")  # fmt: skip
 _EVALUATION = "evaluation"

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 
 from jax_scadn import checkpoints as checkpoints_lib
-from jax_scadn import distributed, errors, sharding, writers
+from jax_scadn import distributed, errors, sharding, stall, writers
 from jax_scadn.data import pipeline, records
 from jax_scadn.selection import Selection
 
@@ -264,7 +264,11 @@ def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> 
             run.open(stack, bar=number == 0)
         held = states(runs)
         losses = _Losses(runs)
+        watch = stack.enter_context(
+            stall.Watch(runs[0].config.training.stalled_after)
+        )
         while True:
+            watch.alive()
             stopping = stop.wanted()
             if any(run.saves(stopping) for run in runs):
                 losses.flush()

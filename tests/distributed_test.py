@@ -141,12 +141,13 @@ def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
         sharding.spread(4)
 
 
-def start(workdir, processes, devices):
+def start(workdir, processes, devices, *arguments):
     """Many processes; they may be paused with the machine, and count as lost late."""
     command = [
         sys.executable, "-m", "launch.local", f"--processes={processes}",
         f"--cpu_devices={devices}", "--grace=60", "--", sys.executable, "-m",
         "jax_scadn.train", *SMALL, f"--workdir={workdir}", "--lost_after=1000",
+        *arguments,
     ]  # fmt: skip
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
