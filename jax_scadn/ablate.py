@@ -15,9 +15,10 @@ import sys
 
 from absl import flags
 
-from jax_scadn import ablation, cli, comparison, errors, experiment
+from jax_scadn import ablation, cli, comparison, distributed, experiment
 
 cli.config_flag()
+cli.cluster_flags()
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )
@@ -38,10 +39,7 @@ def main(_) -> int:
     config = cli.config()
     workdir = pathlib.Path(_WORKDIR.value or experiment.default_workdir(config))
     file = cli.config_module()
-    try:
-        seeds = [int(seed) for seed in _SEEDS.value] or getattr(file, "SEEDS", (0,))
-    except ValueError:
-        raise errors.UserError(f"--seeds={_SEEDS.value}: take whole numbers") from None
+    seeds = ablation.seeds_of(file, _SEEDS.value)
     failed = ablation.run(
         cli.open_config(),
         ablation.collect(getattr(file, "sweep", None), _SWEEP.value, seeds),
@@ -52,8 +50,9 @@ def main(_) -> int:
     )
     for reason in failed:
         print(f"failed: {reason}", file=sys.stderr)
-    print(comparison.compare([workdir], output=workdir))
-    print(f"written: {workdir}/comparison.md, .csv, .json, .tex, .png")
+    if distributed.is_first():
+        print(comparison.compare([workdir], output=workdir))
+        print(f"written: {workdir}/comparison.md, .csv, .json, .tex, .png")
     return 1 if failed else 0
 
 

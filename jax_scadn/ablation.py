@@ -13,6 +13,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ import ml_collections
 from jax_scadn import (
     atomic,
     configuration,
+    distributed,
     errors,
     evaluation,
     experiment,
@@ -51,10 +53,24 @@ class Task:
     workdir: pathlib.Path
 
 
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is trained once: tasks that differ in nothing that training sees.
+
+    Attributes:
+      tasks: the first one's folder keeps the checkpoints.
+      left: those of them that are not finished.
+    """
+
+    tasks: Sequence[Task]
+    left: Sequence[Task]
+
+
 def collect(
     sweep: Callable[[Callable[..., None]], None] | None,
     options: Sequence[str],
     seeds: Sequence[int],
+    one_will_do: bool = False,
 ) -> dict[str, Changes]:
     """The variants by name, in order.
 
@@ -63,6 +79,7 @@ def collect(
       options: such as 'model.width=16,32'; each variant is made once for each
         combination of their values.
       seeds: several of them are enough to vary.
+      one_will_do: whether there may be nothing to vary.
 
     Raises:
       errors.UserError: nothing to vary, a name twice, or an option that is not
@@ -77,7 +94,7 @@ def collect(
 
     if sweep is not None:
         sweep(add)
-    if not found and not options and len(seeds) < 2:
+    if not (found or options or len(seeds) > 1 or one_will_do):
         raise errors.UserError(
             "nothing to vary: take settings with a function sweep(add), such as "
             "configs/ablation_mvtec.py, or give --sweep=FIELD=VALUE,VALUE or "
@@ -91,6 +108,18 @@ def collect(
             values = {field: value for _, field, value in point}
             combined[label or _BASE] = {**changes, **values}
     return combined
+
+
+def seeds_of(file: types.ModuleType, given: Sequence[str]) -> Sequence[int]:
+    """Those given on the command line, or SEEDS of the settings file.
+
+    Raises:
+      errors.UserError: one of them is no whole number.
+    """
+    try:
+        return [int(seed) for seed in given] or getattr(file, "SEEDS", (0,))
+    except ValueError:
+        raise errors.UserError(f"--seeds={given}: take whole numbers") from None
 
 
 def _axis(option: str) -> list[tuple[str, str, Any]]:
@@ -131,26 +160,53 @@ def run(
       errors.UserError: wrong settings, or the folder belongs to another ablation.
     """
     batching = batching or ("map" if jax.default_backend() == "cpu" else "vmap")
+    failed = []
+    for trainings in plan(config, changes, seeds, workdir):
+        todo = unfinished(trainings)
+        count = sum(len(training.tasks) for training in trainings)
+        left = sum(len(training.left) for training in todo)
+        print(f"{count - left} of {count} variants are finished")
+        for batch in _batches(todo, batching, variants_per_batch):
+            failed += train(batch)
+    return failed
+
+
+def plan(
+    config: ml_collections.ConfigDict,
+    changes: Mapping[str, Changes],
+    seeds: Sequence[int],
+    workdir: pathlib.Path,
+) -> list[list[Training]]:
+    """For each category its trainings, in the same order wherever it is called.
+
+    Notes in the category's folder what belongs to it. For arguments see `run`.
+    """
     chosen = any("data.category" in changed for changed in changes.values())
     if chosen or config.data.category:
         categories = ("",)
     else:
         categories = sources.categories(configuration.resolve(config).data)
-    failed = []
+    planned = []
     for category in categories:
         one = config.copy_and_resolve_references()
         if category:
             one.data.category = category
-        tasks = _tasks(one, changes, seeds, workdir / category)
-        _write(changes, seeds, workdir / category)
-        left = [task for task in tasks if not experiment.is_finished(task.workdir)]
-        print(f"{len(tasks) - len(left)} of {len(tasks)} variants are finished")
-        trainings = _trainings(tasks)
-        unfinished = {task.name for task in left}
-        todo = [t for t in trainings if unfinished & {task.name for task in t}]
-        for batch in _batches(todo, batching, variants_per_batch):
-            failed += _train(batch, unfinished)
-    return failed
+        planned.append(_trainings(_tasks(one, changes, seeds, workdir / category)))
+        if distributed.is_first():
+            _write(changes, seeds, workdir / category)
+    return planned
+
+
+def unfinished(trainings: Sequence[Training]) -> list[Training]:
+    """Those of which something is left to do, and what it is."""
+    found = [
+        dataclasses.replace(
+            training,
+            left=[t for t in training.tasks if not experiment.is_finished(t.workdir)],
+        )
+        for training in trainings
+    ]
+    return [training for training in found if training.left]
 
 
 def _tasks(config, changes, seeds, workdir: pathlib.Path) -> list[Task]:
@@ -197,8 +253,7 @@ def _write(changes, seeds, workdir: pathlib.Path) -> None:
     atomic.write_text(path, text + "\n")
 
 
-def _trainings(tasks: Sequence[Task]) -> list[list[Task]]:
-    """The tasks of each training; the first one's folder keeps its checkpoints."""
+def _trainings(tasks: Sequence[Task]) -> list[Training]:
     shared: dict[str, list[Task]] = {}
     for task in tasks:
         seen = {
@@ -207,33 +262,35 @@ def _trainings(tasks: Sequence[Task]) -> list[list[Task]]:
             if not field.startswith(_AFTER_TRAINING)
         }
         shared.setdefault(json.dumps(seen), []).append(task)
-    return list(shared.values())
+    return [Training(tasks, tasks) for tasks in shared.values()]
 
 
 def _batches(
-    trainings: Sequence[list[Task]], batching: str, variants_per_batch: int
-) -> list[list[list[Task]]]:
+    trainings: Sequence[Training], batching: str, variants_per_batch: int
+) -> list[list[Training]]:
     """What is stepped together: trainings whose stages and batches are the same."""
     if batching == "map":
         return [[one] for one in trainings]
-    alike: dict[Any, list[list[Task]]] = {}
+    alike: dict[Any, list[Training]] = {}
     for one in trainings:
-        config = one[0].config
+        config = one.tasks[0].config
         stages = methods.create(config).stages
         sizes = tuple(stage.schedule(config).batch_size for stage in stages)
         alike.setdefault((stages, sizes), []).append(one)
     batches = []
     for (stages, _), together in alike.items():
-        size = variants_per_batch or variants.fitting(stages[0], together[0][0].config)
+        config = together[0].tasks[0].config
+        size = variants_per_batch or variants.fitting(stages[0], config)
         size = size or len(together)
         batches += [together[i : i + size] for i in range(0, len(together), size)]
     return batches
 
 
-def _train(batch: Sequence[list[Task]], unfinished: set[str]) -> list[str]:
-    """Trains one batch and finishes its tasks; returns what failed."""
-    jobs = [experiment.Job(tasks[0].config, tasks[0].workdir) for tasks in batch]
-    names = ", ".join(tasks[0].name for tasks in batch)
+def train(batch: Sequence[Training]) -> list[str]:
+    """Trains together, and finishes what is left of the tasks; returns what failed."""
+    firsts = [training.tasks[0] for training in batch]
+    jobs = [experiment.Job(task.config, task.workdir) for task in firsts]
+    names = ", ".join(task.name for task in firsts)
     print(f"training {names}", flush=True)
     trained: list[dict[str, Any]] = [{} for _ in jobs]
     failed: dict[int, str] = {}
@@ -245,19 +302,18 @@ def _train(batch: Sequence[list[Task]], unfinished: set[str]) -> list[str]:
         states = training.Alone if len(runs) == 1 else variants.Stacked
         for n, weights in zip(going, training.fit(runs, states), strict=True):
             if isinstance(weights, errors.UserError):
-                failed[n] = f"{batch[n][0].name}: {weights}"
+                failed[n] = f"{firsts[n].name}: {weights}"
             else:
                 trained[n][stage.folder] = weights
-    for n, tasks in enumerate(batch):
+    for n, one in enumerate(batch):
         if n in failed:
             print(f"failed: {failed[n]}")
             continue
-        for task in tasks:
-            if task.name in unfinished:
-                job = jobs[n]
-                if task is not tasks[0]:
-                    job = experiment.Job(task.config, task.workdir, jobs[n].workdir)
-                _say(task, job.finish(trained[n]))
+        for task in one.left:
+            job = jobs[n]
+            if task is not firsts[n]:
+                job = experiment.Job(task.config, task.workdir, jobs[n].workdir)
+            _say(task, job.finish(trained[n]))
     return list(failed.values())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 from typing import Any
 
 import grain
@@ -41,13 +40,18 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
-        """Keeps the training state and the position in the data."""
-        self._last.save(
+        """Keeps the training state and the position in the data.
+
+        The position is the same in all processes, whose number may change.
+
+        Raises:
+          errors.UserError: it cannot be written, such as to a full disk.
+        """
+        self._save(
+            self._last,
             step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                data=grain.checkpoint.CheckpointSave(iterator),
-            ),
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(iterator.get_state()),
         )
 
     def restore(self, like: Any, iterator: grain.DatasetIterator) -> Any:
@@ -62,13 +66,14 @@ class Checkpoints:
         """
         step = self._last.latest_step()
         try:
-            return self._last.restore(
+            found = self._last.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(like),
-                    data=grain.checkpoint.CheckpointRestore(iterator),
+                    state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore()
                 ),
-            )["state"]
+            )
+            iterator.set_state(found["data"])
+            return found["state"]
         except (ValueError, KeyError, OSError) as error:
             raise errors.UserError(
                 f"checkpoint {self.folder / 'last' / str(step)} cannot be restored: "
@@ -85,14 +90,28 @@ class Checkpoints:
         return self._best.restore(step, args=args)["selection"]["error"]
 
     def save_best(self, step: int, params: Any, error: float) -> None:
-        """Keeps the weights, in place of those that were best until now."""
-        self._best.save(
+        """Keeps the weights, in place of those that were best until now.
+
+        Raises:
+          errors.UserError: they cannot be written, such as to a full disk.
+        """
+        self._save(
+            self._best,
             step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(params),
-                selection=ocp.args.JsonSave({"error": error}),
-            ),
+            params=ocp.args.StandardSave(params),
+            selection=ocp.args.JsonSave({"error": error}),
         )
+
+    def _save(self, manager: ocp.CheckpointManager, step: int, **items) -> None:
+        try:
+            manager.save(step, args=ocp.args.Composite(**items))
+        except (ValueError, OSError, RuntimeError) as error:  # XLA's is the last
+            raise errors.UserError(
+                f"step {step} cannot be saved in {manager.directory}: "
+                f"{_first_line(error)}; the checkpoint of step "
+                f"{self._last.latest_step() or 0} is whole, and the same command goes "
+                "on from it"
+            ) from error
 
     def restore_best(self, like: Any) -> Any | None:
         """The weights with the lowest error; None where none were selected."""
@@ -109,11 +128,8 @@ class Checkpoints:
 
 def save_params(folder: pathlib.Path, params: Any) -> None:
     """Writes weights to a folder, in place of what was there."""
-    folder = folder.absolute()
-    if folder.exists():
-        shutil.rmtree(folder)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder, params)
+        checkpointer.save(folder.absolute(), params, force=True)
 
 
 def load_params(folder: pathlib.Path, like: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import logging as python_logging
+import os
 import pathlib
 import re
 import sys
@@ -17,7 +18,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jax_scadn import compilation_cache, configuration, errors
+from jax_scadn import compilation_cache, configuration, distributed, errors
 
 flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
 
@@ -31,6 +32,10 @@ _OUT_OF_MEMORY = (
     "the device is out of memory; lower --config.training.batch_size, "
     "--config.scoring.images_per_call or --config.scoring.masks_per_call"
 )
+_LOST = (
+    "another process has stopped, and this one cannot go on without it; start all of "
+    "them again with the same command"
+)
 
 
 def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -41,6 +46,29 @@ def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         None,
         "Settings: a file in configs/, such as configs/lace.py.",
         flag_values,
+    )
+
+
+def cluster_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Registers what tells one of many processes who and where it is."""
+    flags.DEFINE_string(
+        "coordinator_address",
+        "",
+        "HOST:PORT of process 0, of many processes that train as one.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "num_processes", 0, "How many there are.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "process_id", -1, "Which one this is, from 0.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "lost_after",
+        100,
+        "Seconds without a sign of life after which a process is given up.",
+        lower_bound=1,
+        flag_values=flag_values,
     )
 
 
@@ -87,16 +115,36 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
             compilation_cache.enable()
         return left[1:]
 
+    def start(argv: list[str]) -> int | None:
+        if "coordinator_address" in flags.FLAGS:
+            _meet()
+        status = main(argv)
+        distributed.wait()  # none leaves before process 0 has written everything
+        return status
+
     try:
-        app.run(main, flags_parser=parse_)
+        app.run(start, flags_parser=parse_)
     except (errors.UserError, OSError) as error:  # OSError: such as a full disk
-        sys.exit(_fail(str(error)))
+        distributed.give_up(_fail(str(error)))
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if "RESOURCE_EXHAUSTED" in str(error):
+            distributed.give_up(_fail(_OUT_OF_MEMORY))
+        if jax.process_count() == 1:
             raise
-        sys.exit(_fail(_OUT_OF_MEMORY))
+        distributed.give_up(_fail(f"{_LOST}: {str(error).splitlines()[0]}"))
     except KeyboardInterrupt:
-        sys.exit(130)
+        distributed.give_up(130)
+
+
+def _meet() -> None:
+    """Starts as one of many processes, where the flags or the environment say so."""
+    found = distributed.cluster(
+        os.environ,
+        flags.FLAGS.coordinator_address,
+        flags.FLAGS.num_processes,
+        flags.FLAGS.process_id,
+    )
+    distributed.start(found, flags.FLAGS.lost_after)
 
 
 def parse(

@@ -41,6 +41,7 @@ _LEAST = {
     "training.log_every": 1,
     "training.picture_every": 0,
     "training.checkpoint_every": 1,
+    "training.stalled_after": 0,
     "scoring.images_per_call": 1,
     "calibration.images": 0,
     "evaluation.sheet_rows": 0,
@@ -86,6 +87,7 @@ def default(method: str = "scadn") -> ml_collections.ConfigDict:
     training.log_every = 10  # steps
     training.picture_every = 500  # steps; 0 = never
     training.checkpoint_every = 500  # steps
+    training.stalled_after = 1800  # s in which no step ends, to give up; 0 = never
 
     selection = config.selection = ml_collections.ConfigDict()
     selection.keep = config_dict.placeholder(str)  # which weights: 'best' | 'last'

@@ -20,6 +20,7 @@ from jax_scadn import (
     atomic,
     checkpoints,
     configuration,
+    distributed,
     errors,
     methods,
     sharding,
@@ -35,7 +36,10 @@ _PARAMS = "params"
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _score(method, mesh, params, mu, images):
-    score = sharding.map_images(mesh, method.score, replicated=2)
+    score = method.score
+    if mesh.shape[sharding.MASKS] > 1:
+        score = functools.partial(score, shared_by=sharding.MASKS)
+    score = sharding.map_images(mesh, score, replicated=2)
     return score(params, mu, images_lib.as_float(images))
 
 
@@ -91,13 +95,12 @@ class Detector:
         self.config = config
         self.calibration = calibration
         self._method = methods.create(config)
-        self._mesh, self.batch_size = sharding.scoring_mesh(
-            config.scoring.images_per_call
+        mesh, self.batch_size = sharding.scoring_mesh(
+            config.scoring.images_per_call, self._method.shares
         )
-        replicated = sharding.replicated(self._mesh)
-        self.params = jax.device_put(params, replicated)
-        mu = np.asarray(calibration.mu, np.float32)
-        self._mu = jax.device_put(mu, replicated)
+        sharding.connect(mesh)
+        self.params = sharding.put_whole(mesh, params)
+        self._mu = sharding.put_whole(mesh, np.asarray(calibration.mu, np.float32))
 
     def score(self, images: np.ndarray) -> Scored:
         """Scores images of any size.
@@ -105,6 +108,7 @@ class Detector:
         Args:
           images: (B, H, W, C) or (B, H, W), uint8, uint16 or float in [0, 1]. They
             are resized, cropped and turned grey or RGB as those in training were.
+            Of many processes each gives as many, and all get the results of all.
 
         Returns:
           `scoring.Scored` of NumPy arrays.
@@ -124,15 +128,17 @@ class Detector:
         """Scores a split in order; yields indices and scores, batch by batch."""
         for batch in pipeline.padded_batches(split, self.batch_size):
             count = int(np.sum(batch["_mask"]))  # padding stands at the end
-            yield batch["index"][:count], self.score_batch(batch["image"][:count])
+            scored = self._score(batch["image"], self.batch_size)
+            yield batch["index"][:count], jax.tree.map(lambda x: x[:count], scored)
 
     def batch_for(self, count: int) -> int:
         """How many images to score together where there are `count`.
 
-        A power of two times the number of devices, so that one image does not cost
-        as much as a whole batch and few programs are compiled.
+        As many as fill the devices, or that times a power of two, so that one image
+        does not cost as much as a whole batch and few programs are compiled.
         """
-        size = self._mesh.size
+        few = min(count, jax.device_count())
+        _, size = sharding.scoring_mesh(few, self._method.shares)
         while size < min(count, self.batch_size):
             size *= 2
         return min(size, self.batch_size)
@@ -147,10 +153,15 @@ class Detector:
         count = len(images)
         missing = (size or self.batch_size) - count
         padding = np.zeros((missing, *images.shape[1:]), images.dtype)
-        padded = np.concatenate([images, padding])
-        padded = jax.device_put(padded, sharding.split(self._mesh))
-        scored = _score(self._method, self._mesh, self.params, self._mu, padded)
-        return jax.tree.map(lambda array: array[:count], jax.device_get(scored))
+        scored = self._score(np.concatenate([images, padding]), len(images) + missing)
+        return jax.tree.map(lambda array: array[:count], scored)
+
+    def _score(self, rows: np.ndarray, size: int) -> Scored:
+        """Scores a batch of that size, of which this process has the rows."""
+        mesh, _ = sharding.scoring_mesh(size, self._method.shares)
+        images = sharding.put_rows(mesh, rows)
+        scored = _score(self._method, mesh, self.params, self._mu, images)
+        return distributed.whole(scored)
 
     @property
     def has_latent(self) -> bool:
@@ -160,10 +171,11 @@ class Detector:
     def latents(self, split: records.Split) -> np.ndarray:
         """The codes of a split's images in order, (n, L); only if `has_latent`."""
         codes = []
+        mesh, _ = sharding.scoring_mesh(self.batch_size)
         for batch in pipeline.padded_batches(split, self.batch_size):
-            images = jax.device_put(batch["image"], sharding.split(self._mesh))
-            latent = _latent(self._method, self._mesh, self.params, images)
-            codes.append(jax.device_get(latent)[batch["_mask"]])
+            images = sharding.put_rows(mesh, batch["image"])
+            latent = _latent(self._method, mesh, self.params, images)
+            codes.append(distributed.whole(latent)[batch["_mask"]])
         return np.concatenate(codes)
 
     def parameter_counts(self) -> dict[str, int]:
@@ -216,12 +228,14 @@ class Detector:
         """Writes `config.json` and `detector/`; the calibration comes last."""
         folder = workdir / "detector"
         calibration = folder / _CALIBRATION
-        calibration.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        configuration.write(self.config, workdir / CONFIG)
+        if distributed.is_first():
+            calibration.unlink(missing_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            configuration.write(self.config, workdir / CONFIG)
         checkpoints.save_params(folder / _PARAMS, self.params)
-        text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
-        atomic.write_text(calibration, text + "\n")
+        if distributed.is_first():
+            text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
+            atomic.write_text(calibration, text + "\n")
 
 
 def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:
@@ -262,7 +276,7 @@ def uncalibrated(config: ml_collections.ConfigDict, params: Any) -> Detector:
 
 def is_saved(workdir: pathlib.Path) -> bool:
     """Whether a work directory holds a whole detector."""
-    return (workdir / "detector" / _CALIBRATION).exists()
+    return distributed.agreed((workdir / "detector" / _CALIBRATION).exists())
 
 
 def load(workdir: str | pathlib.Path) -> Detector:

@@ -11,6 +11,7 @@ from absl import flags
 
 from jax_scadn import cli, experiment
 
+cli.cluster_flags()
 _WORKDIR = flags.DEFINE_string("workdir", None, "What jax_scadn.train wrote.")
 _DATA = flags.DEFINE_string("data", "", "Folder of the data, if it has moved.")
 flags.mark_flag_as_required("workdir")

@@ -14,6 +14,7 @@ from sklearn import neighbors
 from jax_scadn import (
     atomic,
     baselines,
+    distributed,
     errors,
     metrics,
     pictures,
@@ -72,8 +73,10 @@ class Detection(NamedTuple):
 
 def evaluate(
     detector: Detector, dataset: records.Dataset, folder: pathlib.Path
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Scores the test split, and writes tables, a ROC plot and contact sheets.
+
+    All processes score; then process 0 goes on alone.
 
     Args:
       detector: calibrated.
@@ -88,12 +91,14 @@ def evaluate(
       and for each kind of defect, how the thresholds did, the merges of scales, and
       the number of weights of each part.
       Over all images the image AUROC has its 95 % interval (`uncertainty`), or None
-      where a class has too few images.
+      where a class has too few images. None in another process than 0.
     """
     test, config, calibration = dataset.test, detector.config, detector.calibration
     shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
     maps, scores, scales, means, drawn = [], [], [], [], {}
     for indices, scored in detector.score_split(test):
+        if not distributed.is_first():
+            continue
         maps.extend(scored.maps)
         scores.append(scored.scores)
         scales.append(scored.scales)
@@ -103,6 +108,12 @@ def evaluate(
             for n, index in enumerate(indices.tolist())
             if index in shown
         }
+    anomalous = [i for i in shown if test.labels[i] == records.ANOMALOUS]
+    neighbours = None
+    if anomalous and detector.has_latent:
+        neighbours = _neighbours(detector, dataset.train, test.subset(anomalous))
+    if not distributed.is_first():
+        return None
     scores, scales = np.concatenate(scores), np.concatenate(scales)
     masks = _masks(test)
     own = Detection(maps, scores, calibration.map_threshold)
@@ -166,11 +177,10 @@ def evaluate(
         pictures.contact_sheet(
             sheet, calibration.low, calibration.high, folder / "sheet.png"
         )
-    anomalous = [i for i in shown if test.labels[i] == records.ANOMALOUS]
-    if anomalous and detector.has_latent:
+    if neighbours is not None:
         pictures.neighbours_sheet(
             [row for i, row in zip(shown, sheet, strict=True) if i in anomalous],
-            _neighbours(detector, dataset.train, test.subset(anomalous)),
+            neighbours,
             folder / "neighbours.png",
         )
     _write_scores(test, every, folder / SCORES)

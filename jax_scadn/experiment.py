@@ -11,6 +11,7 @@ import ml_collections
 from jax_scadn import (
     configuration,
     detector,
+    distributed,
     errors,
     evaluation,
     methods,
@@ -21,8 +22,9 @@ from jax_scadn.data import check, records, sources
 
 # Settings that may change when a run goes on: they change no result that it has.
 _FREE = ("training.steps", "training.epochs", "training.log_every",
-         "training.picture_every", "training.checkpoint_every", "data.path",
-         "data.cache_mb", "data.threads", "scoring.images_per_call",
+         "training.picture_every", "training.checkpoint_every",
+         "training.stalled_after", "data.path", "data.cache_mb", "data.threads",
+         "scoring.images_per_call",
          "scoring.masks_per_call", "evaluation.after_training",
          "evaluation.sheet_rows")  # fmt: skip
 _EVALUATION = "evaluation"
@@ -95,7 +97,8 @@ class Job:
         self.trained_in = trained_in or workdir
         self.dataset = _dataset(config)
         self.method = methods.create(config)
-        _write_settings(config, workdir)
+        if distributed.is_first():
+            _write_settings(config, workdir)
 
     def run(self, stage: int, trained: dict[str, Any]) -> training.Run:
         """The training of one stage.
@@ -127,7 +130,11 @@ class Job:
         return self.evaluate(found)
 
     def evaluate(self, found: detector.Detector) -> dict[str, Any] | None:
-        """Writes the results; None where there is nothing to evaluate."""
+        """Writes the results, in process 0.
+
+        Returns:
+          Those, or None where there is nothing to evaluate, or in another process.
+        """
         if len(self.dataset.test) and self.config.evaluation.after_training:
             folder = self.workdir / _EVALUATION
             return evaluation.evaluate(found, self.dataset, folder)
@@ -136,7 +143,7 @@ class Job:
 
 def is_finished(workdir: pathlib.Path) -> bool:
     """Whether a work directory holds a detector and its results."""
-    return detector.is_saved(workdir) and _results(workdir).exists()
+    return detector.is_saved(workdir) and distributed.agreed(_results(workdir).exists())
 
 
 def _results(workdir: pathlib.Path) -> pathlib.Path:
@@ -245,6 +252,8 @@ def _percent(share: float) -> str:
 
 def _summarise(workdir: pathlib.Path, categories) -> None:
     """The table of all categories with their mean."""
+    if not distributed.is_first():
+        return
     every: list[dict[str, Any]] = []
     for category in categories:
         path = _results(workdir / category)

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jax_scadn import atomic, errors
+from jax_scadn import atomic, distributed, errors
 from jax_scadn.data import pipeline, records
 
 FOLDER = "impressions"  # in the work directory
@@ -66,8 +66,8 @@ def made_once(
       folder: where they are kept.
       images: the training images.
       weights: those that `extract` works with.
-      extract: images (batch_size, H, W, C), uint8 or uint16, to impressions of the
-        same shape, float in [0, 1].
+      extract: the images of a batch, of which each process has its rows, uint8 or
+        uint16, to impressions (batch_size, H, W, C), float in [0, 1].
       batch_size: images in a call of `extract`.
       trained_on_them: folder that a user who makes them again has to delete, too.
 
@@ -79,9 +79,11 @@ def made_once(
         "weights_sha256": weights_sha256(weights),
         "images_sha256": images_sha256(images),
     }
-    if not (folder / _ORIGIN).exists():
+    if not distributed.agreed((folder / _ORIGIN).exists()):
         _make(folder, images, extract, batch_size)
-        atomic.write_text(folder / _ORIGIN, json.dumps(origin, indent=2) + "\n")
+        if distributed.is_first():
+            atomic.write_text(folder / _ORIGIN, json.dumps(origin, indent=2) + "\n")
+        distributed.wait()
     remedy = f"delete it and {trained_on_them} to make both again"
     try:
         found = json.loads((folder / _ORIGIN).read_text())
@@ -123,11 +125,16 @@ def _update(digest, array: np.ndarray) -> None:
 
 def _make(folder: pathlib.Path, images: records.Split, extract, batch_size) -> None:
     print(f"writing the impressions of {len(images)} images to {folder}")
+    batches = pipeline.padded_batches(images, batch_size)
+    if not distributed.is_first():
+        for batch in batches:
+            extract(batch["image"])
+        return
     with atomic.replacing(folder / _VALUES) as part:
         values = np.lib.format.open_memmap(
             part, "w+", np.uint16, (len(images), *images[0].image.shape)
         )
-        for batch in pipeline.padded_batches(images, batch_size):
+        for batch in batches:
             impressions = np.asarray(extract(batch["image"]))
             # Padding repeats the last image: it writes the same values once more.
             values[batch["index"]] = np.round(_LEVELS * impressions)

@@ -29,28 +29,29 @@ class Scored(NamedTuple):
     pictures: dict[str, jax.Array]
 
 
-def scale_maps(error_mbhw: jax.Array) -> jax.Array:
+def scale_maps(error_mbhw: jax.Array, scales: int) -> jax.Array:
     """Largest error over the masks of each scale, Eq. 7: (M, B, H, W) -> (B, K, H, W).
 
     Args:
-      error_mbhw: errors under each mask, 0 at the known pixels.
+      error_mbhw: errors under each mask, 0 at the known pixels; masks of one scale
+        stand together.
+      scales: number K of scales, which have equally many masks.
     """
-    masks, *rest = error_mbhw.shape
-    scales = masks // masks_lib.MASKS_PER_SCALE
-    grouped = error_mbhw.reshape(scales, masks_lib.MASKS_PER_SCALE, *rest)
+    grouped = error_mbhw.reshape(scales, -1, *error_mbhw.shape[1:])
     return jnp.swapaxes(jnp.max(grouped, axis=1), 0, 1)
 
 
-def scale_repainted(repainted_mbhwc: jax.Array, masks_mhw: jax.Array) -> jax.Array:
+def scale_repainted(
+    repainted_mbhwc: jax.Array, masks_mhw: jax.Array, scales: int
+) -> jax.Array:
     """Each scale's picture made of removed pixels only: (B, K, H, W, C).
 
     A scale removes each pixel under half of its masks; the values that the
-    generator put there are averaged.
+    generator put there are averaged. Given some of the masks of each scale, it is
+    their share of the average.
     """
-    masks, *rest = repainted_mbhwc.shape
-    scales = masks // masks_lib.MASKS_PER_SCALE
     removed = repainted_mbhwc * masks_mhw[:, None, :, :, None]
-    grouped = removed.reshape(scales, masks_lib.MASKS_PER_SCALE, *rest)
+    grouped = removed.reshape(scales, -1, *repainted_mbhwc.shape[1:])
     return jnp.swapaxes(jnp.sum(grouped, axis=1), 0, 1) * 2 / masks_lib.MASKS_PER_SCALE
 
 

@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jax_scadn import sharding
+from jax_scadn import distributed, sharding
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 
@@ -55,10 +55,12 @@ class Selection:
 
     def error(self, params: Any) -> float:
         """Mean error over the normal images."""
-        params = jax.device_put(params, sharding.replicated(self._mesh))
+        sharding.connect(self._mesh)
+        params = sharding.put_whole(self._mesh, params)
         total = 0.0
         for batch in pipeline.padded_batches(self._images, self._batch_size):
-            images = jax.device_put(batch["image"], sharding.split(self._mesh))
+            images = sharding.put_rows(self._mesh, batch["image"])
             error = _error(self._method, self._mesh, params, images)
-            total += float(np.sum(np.asarray(error, np.float64)[batch["_mask"]]))
+            error = distributed.whole(error)[batch["_mask"]]
+            total += float(np.sum(error, dtype=np.float64))
         return total / len(self._images)

@@ -12,6 +12,7 @@ from absl import flags
 from jax_scadn import cli, experiment
 
 cli.config_flag()
+cli.cluster_flags()
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 
 from jax_scadn import checkpoints as checkpoints_lib
-from jax_scadn import errors, sharding, writers
+from jax_scadn import distributed, errors, sharding, stall, writers
 from jax_scadn.data import pipeline, records
 from jax_scadn.selection import Selection
 
@@ -126,14 +126,16 @@ class Run:
         self._checkpoints = checkpoints_lib.Checkpoints(self._folder / "checkpoints")
         stack.callback(self._checkpoints.close)
         self.step = self._kept = self._checkpoints.last_step or 0
-        self._writer = writers.Writer(
-            self._folder,
-            self.step,
-            self.steps,
-            self.batch_size,
-            self.config.training.log_every,
-            bar,
-        )
+        self._writer = writers.Silent()
+        if distributed.is_first():
+            self._writer = writers.Writer(
+                self._folder,
+                self.step,
+                self.steps,
+                self.batch_size,
+                self.config.training.log_every,
+                bar,
+            )
         stack.callback(self._writer.close)
 
     @property
@@ -141,13 +143,14 @@ class Run:
         """Whether steps are left to be done."""
         return self.step < self.steps and self.failure is None
 
-    def start(self, where: jax.sharding.Sharding) -> Any:
+    def start(self, mesh: jax.sharding.Mesh) -> Any:
         """The state to go on from, restored or fresh; it moves the data along."""
         if self._checkpoints.last_step is None:
-            return jax.device_put(init(self.stage, self.config.seed), where)
-        return self._checkpoints.restore(self._like(where), self._iterator)
+            return sharding.put_whole(mesh, init(self.stage, self.config.seed))
+        return self._checkpoints.restore(self._like(mesh), self._iterator)
 
     def next_batch(self) -> dict[str, np.ndarray]:
+        """The rows of this process."""
         return next(self._iterator)
 
     def saves(self, leaving: bool) -> bool:
@@ -181,9 +184,8 @@ class Run:
         if every > 0 and self.step % every == 0:
             params = self.stage.params(state())
             picture = _picture(self.stage, params, self.hyper, self._shown)
-            self._writer.picture(
-                self.step, "training images", np.concatenate(np.asarray(picture))
-            )
+            picture = np.concatenate(distributed.whole(picture))
+            self._writer.picture(self.step, "training images", picture)
 
     def write(self, step: int, losses: dict[str, np.ndarray]) -> None:
         """Logs the losses of a step; those that are not finite fail the run."""
@@ -202,16 +204,15 @@ class Run:
     def result(self, state: Callable[[], Any]) -> Any:
         """The weights to detect with: the last ones, or those selected."""
         if self._selection.wanted:
-            mesh = sharding.mesh(self.batch_size)
-            like = self.stage.params(self._like(sharding.replicated(mesh)))
+            like = self.stage.params(self._like(sharding.mesh(self.batch_size)))
             best = self._checkpoints.restore_best(like)
             if best is not None:
                 return best
         return self.stage.params(state())
 
-    def _like(self, where: jax.sharding.Sharding) -> Any:
+    def _like(self, mesh: jax.sharding.Mesh) -> Any:
         shapes = jax.eval_shape(functools.partial(init, self.stage), self.config.seed)
-        return checkpoints_lib.abstract(shapes, where)
+        return checkpoints_lib.abstract(shapes, sharding.replicated(mesh))
 
 
 class Alone:
@@ -223,11 +224,10 @@ class Alone:
 
     def __init__(self, runs: Sequence[Run]):
         (self._run,) = runs
-        mesh = sharding.mesh(self._run.batch_size)
-        replicated = sharding.replicated(mesh)
-        self._split = sharding.split(mesh)
-        self._hyper = jax.device_put(self._run.hyper, replicated)
-        self._state = self._run.start(replicated)
+        self._mesh = sharding.mesh(self._run.batch_size)
+        sharding.connect(self._mesh)
+        self._hyper = sharding.put_whole(self._mesh, self._run.hyper)
+        self._state = self._run.start(self._mesh)
 
     def state(self, _: int) -> Any:
         """The state of now."""
@@ -235,7 +235,7 @@ class Alone:
 
     def step(self) -> dict[str, jax.Array]:
         """One update; losses with the run's axis first."""
-        batch = jax.device_put(self._run.next_batch(), self._split)
+        batch = sharding.put_rows(self._mesh, self._run.next_batch())
         with jax.transfer_guard("disallow"):
             self._state, losses = train_step(
                 self._run.stage, self._state, self._hyper, batch
@@ -255,7 +255,8 @@ def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> 
       it: a loss that is not finite.
 
     Raises:
-      SystemExit: SIGTERM (status 0) or Ctrl-C (130), after a save.
+      SystemExit: SIGTERM (status 0) or Ctrl-C (130), after a save. Of many processes
+        all leave at the same step, whichever was sent SIGTERM.
     """
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Stop())
@@ -263,8 +264,12 @@ def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> 
             run.open(stack, bar=number == 0)
         held = states(runs)
         losses = _Losses(runs)
+        watch = stack.enter_context(
+            stall.Watch(runs[0].config.training.stalled_after)
+        )
         while True:
-            stopping = stop.signal is not None
+            watch.alive()
+            stopping = stop.wanted()
             if any(run.saves(stopping) for run in runs):
                 losses.flush()
             for number, run in enumerate(runs):
@@ -292,7 +297,8 @@ class Stop:
     """Notes the first SIGTERM or Ctrl-C, so that the loop can save and leave.
 
     In a thread that is not the main one, such as a notebook's, signals stay as they
-    are: Python lets no other thread handle them.
+    are: Python lets no other thread handle them. Where there are many processes, JAX
+    takes SIGTERM, and tells all of them.
     """
 
     def __init__(self):
@@ -300,7 +306,8 @@ class Stop:
         self._handlers = {}
 
     def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and jax.process_count() == 1:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._handlers[number] = signal.signal(number, self._note)
         return self
@@ -308,6 +315,10 @@ class Stop:
     def __exit__(self, *_) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+
+    def wanted(self) -> bool:
+        """Whether to leave now; the loop asks once a step."""
+        return self.signal is not None or distributed.preempted()
 
     def _note(self, number, _) -> None:
         if self.signal is not None:  # the second one does not wait

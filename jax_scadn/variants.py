@@ -69,7 +69,7 @@ class Stacked:
         self._split = sharding.split(self._mesh)
         # Where the devices are not filled evenly, copies that never step fill them.
         self._padding = [len(runs) - 1] * (count - len(runs))
-        alone = sharding.replicated(sharding.mesh(1))
+        alone = sharding.mesh(1)
         self._states = self._put([run.start(alone) for run in runs])
         self._hypers = self._put([run.hyper for run in runs])
         self._batches: list[dict[str, np.ndarray]] = [{}] * len(runs)

@@ -96,6 +96,22 @@ class Writer:
         self._board.close()
 
 
+class Silent:
+    """In place of `Writer` in processes that write nothing."""
+
+    def write(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def scalar(self, step: int, name: str, value: float) -> None:
+        pass
+
+    def picture(self, step: int, name: str, image_hwc: np.ndarray) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def _opened_after(path: pathlib.Path, last_step: int):
     """The log, open to append, without the lines beyond a step."""
     if path.exists():

@@ -218,9 +218,9 @@ def test_maps_do_not_depend_on_the_masks_in_a_call(images):
 )
 def test_masks_of_a_call_follow_the_number_of_pixels(shape, expected):
     method, _ = method_and_params()
-    assert method.masks_at_a_time(shape) == expected
+    assert method.masks_at_a_time(12, shape) == expected
     chosen, _ = method_and_params(scoring__masks_per_call=5)
-    assert chosen.masks_at_a_time(shape) == 5
+    assert chosen.masks_at_a_time(12, shape) == 5
 
 
 @pytest.mark.parametrize("measure", ["squared", "ssim"])

@@ -8,7 +8,7 @@ def test_scale_maps_take_the_largest_error_of_each_scale():
     error = np.zeros((8, 1, 1, 2), np.float32)
     error[:4, 0, 0, 0] = [1, 5, 2, 0]
     error[4:, 0, 0, 1] = [3, 0, 0, 4]
-    maps = scoring.scale_maps(jnp.asarray(error))
+    maps = scoring.scale_maps(jnp.asarray(error), 2)
     assert maps.shape == (1, 2, 1, 2)
     np.testing.assert_array_equal(maps[0, :, 0], [[5, 0], [0, 4]])
 
@@ -17,7 +17,7 @@ def test_repainted_is_made_of_removed_pixels_only():
     striped = masks.striped(32, (2, 4))
     # The right value where a mask removed the pixel, rubbish where it did not.
     repainted = np.where(striped[:, None, :, :, None] == 1, 0.25, 99.0)
-    pictures = scoring.scale_repainted(jnp.asarray(repainted), jnp.asarray(striped))
+    pictures = scoring.scale_repainted(jnp.asarray(repainted), jnp.asarray(striped), 2)
     assert pictures.shape == (1, 2, 32, 32, 1)
     np.testing.assert_allclose(pictures, 0.25)
 

@@ -24,8 +24,8 @@ _DEPTH = 4  # of folders that are searched: as in runs/<name>/<category>/seed_<n
 _NO_EFFECT = (
     "name", "seed", "vgg_weights", "data.category", "data.categories", "data.path",
     "data.test_path", "data.cache_mb", "data.threads", "training.log_every",
-    "training.picture_every", "training.checkpoint_every", "scoring.images_per_call",
-    "scoring.masks_per_call", "calibration.false_alarm_rate",
+    "training.picture_every", "training.checkpoint_every", "training.stalled_after",
+    "scoring.images_per_call", "scoring.masks_per_call", "calibration.false_alarm_rate",
     "evaluation.after_training", "evaluation.sheet_rows",
 )  # fmt: skip
 

@@ -176,13 +176,15 @@ def stack(images: Sequence[np.ndarray]) -> np.ndarray:
       (n, size, size, channels), uint8 if all are, else uint16.
     """
     if len({image.dtype for image in images}) > 1:
-        images = [
-            image.astype(np.uint16) * _EIGHT_TO_SIXTEEN
-            if image.dtype == np.uint8
-            else image
-            for image in images
-        ]
+        images = [as_sixteen_bit(image) for image in images]
     return np.stack(images)
+
+
+def as_sixteen_bit(image: np.ndarray) -> np.ndarray:
+    """uint8 as uint16 of the same brightness; other types stay."""
+    if image.dtype == np.uint8:
+        return image.astype(np.uint16) * _EIGHT_TO_SIXTEEN
+    return image
 
 
 def _bytes(path: str | pathlib.Path) -> bytes:

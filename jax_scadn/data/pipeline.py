@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import grain
+import jax
 import numpy as np
 
 from jax_scadn import errors
@@ -37,18 +38,21 @@ def training_iterator(
     depend on nothing but the arguments and the position, which `get_state` gives and
     `set_state` takes: what follows is the same, bit for bit, with any `threads`.
 
+    Each process reads its own rows of every batch, and nothing else. Since all are at
+    the same position, that of one is good for any number of processes.
+
     Args:
       source: elements of images (size, size, channels) by name, uint8 or uint16;
         read in Grain's threads.
-      batch_size: elements in a batch.
+      batch_size: elements in a batch of all processes together, who share it evenly.
       seed: of the order and the flips, non-negative.
       flip: whether each element's images are mirrored left to right, all of them
         together, with probability 0.5.
       threads: that read ahead; 0 reads in the caller's thread.
 
     Returns:
-      A Grain iterator over dicts of (batch_size, size, size, channels), uint8, or
-      uint16 where a batch holds images of 16 bit.
+      A Grain iterator over dicts of (rows, size, size, channels), uint8, or uint16
+      where a batch holds images of 16 bit; `rows` are those of this process.
 
     Raises:
       errors.UserError: there are fewer elements than a batch takes.
@@ -61,7 +65,12 @@ def training_iterator(
     dataset = grain.MapDataset.source(source).seed(seed).shuffle()
     if flip:
         dataset = dataset.random_map(_flip)
-    dataset = dataset.batch(batch_size, drop_remainder=True, batch_fn=_batch).repeat()
+    processes, process = jax.process_count(), jax.process_index()
+    rows = batch_size // processes
+    dataset = dataset.batch(rows, drop_remainder=True, batch_fn=_batch)
+    # Of the shares of an epoch's whole batches every process takes its own.
+    shares = batches_per_epoch(len(source), batch_size) * processes
+    dataset = dataset[process:shares:processes].repeat()
     return iter(dataset.to_iter_dataset(_read_options(threads)))
 
 
@@ -81,7 +90,8 @@ def padded_batches(
     """Yields all images once, in order, in batches of one size.
 
     The last batch is filled up with the last image and its index, so that even a
-    caller who forgets the mask writes the right result to the right place.
+    caller who forgets the mask writes the right result to the right place. Each
+    process reads its own rows of the images.
 
     Args:
       split: the images; read ahead in threads.
@@ -89,14 +99,17 @@ def padded_batches(
       threads: that read ahead; 0 reads in the caller's thread.
 
     Yields:
-      'image': (batch_size, size, size, channels) uint8 or uint16; '_mask':
-      (batch_size,) bool, False where filled up; 'index': (batch_size,) int32 in split.
+      'image': (rows, size, size, channels) uint8 or uint16, `rows` are those of this
+      process; '_mask': (batch_size,) bool, False where filled up; 'index':
+      (batch_size,) int32 in split.
     """
+    rows = batch_size // jax.process_count()
+    mine = slice(rows * jax.process_index(), rows * (jax.process_index() + 1))
 
     def batch(start: int) -> dict[str, np.ndarray]:
         numbers = np.arange(start, start + batch_size, dtype=np.int32)
         index = np.minimum(numbers, len(split) - 1)
-        image = images.stack([split[int(i)].image for i in index])
+        image = _stack([split[int(i)].image for i in index[mine]])
         return {"image": image, "_mask": numbers < len(split), "index": index}
 
     starts = grain.MapDataset.range(0, len(split), batch_size)
@@ -118,6 +131,13 @@ def _flip(
 
 def _batch(elements: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {
-        name: images.stack([element[name] for element in elements])
-        for name in elements[0]
+        name: _stack([element[name] for element in elements]) for name in elements[0]
     }
+
+
+def _stack(chosen: Sequence[np.ndarray]) -> np.ndarray:
+    stacked = images.stack(chosen)
+    if jax.process_count() == 1:
+        return stacked
+    # Rows of one batch have to be of one type, and another process may hold 16 bit.
+    return images.as_sixteen_bit(stacked)

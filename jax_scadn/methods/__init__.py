@@ -6,7 +6,9 @@ What a method is to the rest:
     stages                  what is trained, one after the other, see `training.Stage`
     inference_params(...)   what scoring needs of the trained stages
     maps                    number K of maps that scoring chooses from
-    score(params, mu, images)   -> `scoring.Scored`
+    shares                  into how many the work on one image can be split
+    score(params, mu, images)   -> `scoring.Scored`; where `shares` > 1 it takes
+                            shared_by, the axis of devices that share each image
 """
 
 from __future__ import annotations

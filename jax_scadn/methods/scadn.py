@@ -356,6 +356,8 @@ class Scadn:
     def stages(self) -> tuple[Repainting]:
         return (self.repainting,)
 
+    shares = masks.MASKS_PER_SCALE  # devices that share an image have some of each scale
+
     @property
     def maps(self) -> int:
         """Number of scales."""
@@ -385,6 +387,7 @@ class Scadn:
         params: Params,
         images_bhwc: jax.Array,
         measure: measures.Measure | None = None,
+        shared_by: str | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Each scale's error map (B, K, H, W) and repainted image (B, K, H, W, C).
 
@@ -397,8 +400,10 @@ class Scadn:
           params: from `inference_params`.
           images_bhwc: in [0, 1].
           measure: in place of that of the settings.
+          shared_by: name of the mesh's axis whose devices share the masks.
         """
         measure = measure or self.measure
+        masks_mhw = self._masks_of_this_device(shared_by)
 
         def under_mask(mask_hw):
             repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
@@ -409,25 +414,38 @@ class Scadn:
 
         error_mbhw, repainted_mbhwc = jax.lax.map(
             under_mask,
-            jnp.asarray(self.masks_mhw),
-            batch_size=self.masks_at_a_time(images_bhwc.shape),
+            masks_mhw,
+            batch_size=self.masks_at_a_time(len(masks_mhw), images_bhwc.shape),
         )
-        return (
-            scoring.scale_maps(error_mbhw),
-            scoring.scale_repainted(repainted_mbhwc, self.masks_mhw),
-        )
+        maps = scoring.scale_maps(error_mbhw, self.maps)
+        pictures = scoring.scale_repainted(repainted_mbhwc, masks_mhw, self.maps)
+        if shared_by:
+            maps = jax.lax.pmax(maps, shared_by)
+            pictures = jax.lax.psum(pictures, shared_by)
+        return maps, pictures
 
-    def masks_at_a_time(self, shape: tuple[int, ...]) -> int:
+    def _masks_of_this_device(self, shared_by: str | None) -> jax.Array:
+        """All masks, or as many of each scale as fall to a device."""
+        masks_mhw = jnp.asarray(self.masks_mhw)
+        if shared_by is None:
+            return masks_mhw
+        masks_kmhw = masks_mhw.reshape(self.maps, self.shares, *masks_mhw.shape[1:])
+        count = self.shares // jax.lax.axis_size(shared_by)
+        first = jax.lax.axis_index(shared_by) * count
+        mine = jax.lax.dynamic_slice_in_dim(masks_kmhw, first, count, axis=1)
+        return mine.reshape(-1, *masks_mhw.shape[1:])
+
+    def masks_at_a_time(self, masks: int, shape: tuple[int, ...]) -> int:
         """As many as keep a device busy, and the same number in each of the calls.
 
         Args:
+          masks: how many there are.
           shape: of the images, (B, H, W, C).
         """
         if self.masks_per_call:
             return self.masks_per_call
-        count = len(self.masks_mhw)
         most = max(1, _BUSY_PIXELS // math.prod(shape[:3]))
-        return max(n for n in range(1, count + 1) if count % n == 0 and n <= most)
+        return max(n for n in range(1, masks + 1) if masks % n == 0 and n <= most)
 
     def selection_error(self, generator: Params, images_bhwc: jax.Array) -> jax.Array:
         """Mean absolute error of each image's worst scale, (B,).
@@ -440,10 +458,14 @@ class Scadn:
         return jnp.max(jnp.mean(maps, axis=(2, 3)), axis=1)
 
     def score(
-        self, params: Params, mu_k: jax.Array, images_bhwc: jax.Array
+        self,
+        params: Params,
+        mu_k: jax.Array,
+        images_bhwc: jax.Array,
+        shared_by: str | None = None,
     ) -> scoring.Scored:
-        """Anomaly maps and scores of images in [0, 1]."""
-        maps, repainted = self.candidates(params, images_bhwc)
+        """Anomaly maps and scores of images in [0, 1]; see `candidates`."""
+        maps, repainted = self.candidates(params, images_bhwc, shared_by=shared_by)
         return scoring.merge(
             self.merge, self.image_score, mu_k, maps, {"repainted": repainted}
         )

@@ -36,6 +36,7 @@ class Utad:
     image_score: str
 
     maps = 1  # candidate maps of an image
+    shares = 1  # an image is scored by one device
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> Utad:

@@ -18,7 +18,7 @@ import ml_collections
 import optax
 
 from jax_scadn import impressions as impressions_lib
-from jax_scadn import losses, optimizers, sharding
+from jax_scadn import distributed, losses, optimizers, sharding
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records
 from jax_scadn.methods.utad_impression import ImpressionStage
@@ -166,11 +166,12 @@ class ExpertStage:
         stage = ImpressionStage.from_config(config)
         weights = trained[stage.folder]
         mesh, batch_size = sharding.scoring_mesh(config.scoring.images_per_call)
-        params = jax.device_put(weights, sharding.replicated(mesh))
+        sharding.connect(mesh)
+        params = sharding.put_whole(mesh, weights)
 
         def extract(images):
-            images = jax.device_put(images, sharding.split(mesh))
-            return _impressions(stage, mesh, params, images)
+            images = sharding.put_rows(mesh, images)
+            return distributed.whole(_impressions(stage, mesh, params, images))
 
         return impressions_lib.made_once(
             workdir / impressions_lib.FOLDER,

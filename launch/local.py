@@ -1,0 +1,119 @@
+"""Starts one program as many processes on this machine, which train as one.
+
+    python -m launch.local --processes=2 --cpu_devices=2 -- \\
+        python -m jax_scadn.train --config=configs/digits.py:8
+
+Each process gets --coordinator_address, --num_processes and --process_id. SIGTERM and
+Ctrl-C are handed on, so that all save and leave. Once a process has failed, the others
+have `--grace` seconds to notice it; then they are killed.
+
+For tests, and for many CPU sockets. One process drives all GPUs of a machine by itself.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+
+_PROCESSES = flags.DEFINE_integer("processes", 2, "How many.", lower_bound=1)
+_CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", 0, "Force so many CPU devices on each; 0: leave JAX's own."
+)
+_GRACE = flags.DEFINE_float(
+    "grace", 10, "Seconds that the others may live on after one has failed."
+)
+
+
+def run(command: list[str], processes: int, cpu_devices: int, grace: float) -> int:
+    """Runs the command as that many processes.
+
+    Args:
+      command: of one process, without its number.
+      processes: how many.
+      cpu_devices: to force on each; 0 leaves them as they are.
+      grace: seconds between the first failure and the killing of the others.
+
+    Returns:
+      The exit status of the process that failed first, 128 + its signal where one
+      ended it; 0 where none failed.
+    """
+    environ = dict(os.environ)
+    if cpu_devices:
+        environ["JAX_PLATFORMS"] = "cpu"
+        environ["JAX_NUM_CPU_DEVICES"] = str(cpu_devices)
+    told = [f"--coordinator_address=localhost:{_free_port()}",
+            f"--num_processes={processes}"]  # fmt: skip
+    # In sessions of their own: Ctrl-C reaches them once, as SIGTERM from here.
+    started = [
+        subprocess.Popen(
+            [*command, *told, f"--process_id={number}"],
+            env=environ,
+            start_new_session=True,
+        )
+        for number in range(processes)
+    ]
+
+    def hand_on(*_):
+        for process in started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hand_on)
+    try:
+        return _watch(started, grace)
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def _watch(started: list[subprocess.Popen], grace: float) -> int:
+    """Until all have ended, or some have not in time after one has failed."""
+    status, deadline = 0, None
+    while any(process.poll() is None for process in started):
+        if deadline is None:
+            for number, process in enumerate(started):
+                if process.poll():
+                    status = process.poll()
+                    deadline = time.monotonic() + grace
+                    _say(f"process {number} {_end(status)}; the others have to stop")
+                    break
+        elif time.monotonic() > deadline:
+            left = [n for n, process in enumerate(started) if process.poll() is None]
+            _say(f"killing processes {left}, {grace:g} s after the first one failed")
+            break
+        time.sleep(0.05)
+    status = status or next((p.poll() for p in started if p.poll()), 0)
+    return 128 - status if status < 0 else status
+
+
+def _end(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
+
+
+def _say(text: str) -> None:
+    print(f"launch.local: {text}", file=sys.stderr, flush=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def main(argv: list[str]) -> int:
+    if len(argv) < 2:
+        raise app.UsageError("give the command of one process after --")
+    return run(argv[1:], _PROCESSES.value, _CPU_DEVICES.value, _GRACE.value)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,237 @@
+"""Many processes: who is who, whose rows are whose, and real ones on this machine."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import jax
+import numpy as np
+import pytest
+
+from jax_scadn import distributed, errors, sharding
+from jax_scadn.data import pipeline, sources
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Adam without momentum moves a weight by the sign of its gradient, and the L1 loss has
+# signs in its gradient too: with the usual eps a rounding error grows tenfold in a few
+# steps, between any two ways to spread a batch over devices.
+SMALL = (
+    "--config=configs/digits.py:8", "--config.training.steps=20",
+    "--config.training.log_every=1", "--config.training.checkpoint_every=1",
+    "--config.model.width=4", "--config.model.blocks=1",
+    "--config.model.discriminator_width=4", "--config.optimizer.eps=1.0",
+    "--config.optimizer.learning_rate=1e-4",
+    "--config.optimizer.discriminator_learning_rate=1e-5",
+    "--config.data.test_normal_limit=16",
+    "--config.data.test_anomalous_limit=4",
+)  # fmt: skip
+
+
+def test_flags_slurm_and_kubernetes_tell_who_is_who():
+    def told(environ, *flags):
+        return distributed.cluster(environ, *(flags or ("", 0, -1)))
+
+    assert told({}) is None
+    assert told({"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}) is None
+    assert told({"JOB_COMPLETION_INDEX": "3"}) is None  # a sweep: each on its own
+    slurm = {"cluster_detection_method": "slurm"}
+    assert told({"SLURM_STEP_NUM_TASKS": "2"}) == slurm
+    wanted = {
+        "coordinator_address": "a:1",
+        "num_processes": 4,
+        "process_id": 0,
+        "cluster_detection_method": "deactivate",
+    }
+    assert told({"SLURM_STEP_NUM_TASKS": "2"}, "a:1", 4, 0) == wanted
+    kubernetes = {
+        "JAX_COORDINATOR_ADDRESS": "b:2",
+        "NUM_PROCESSES": "2",
+        "JOB_COMPLETION_INDEX": "1",
+    }
+    found = told(kubernetes)
+    assert found == wanted | {
+        "coordinator_address": "b:2",
+        "num_processes": 2,
+        "process_id": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "flags", "message"),
+    [
+        ({}, ("", 2, 0), "give --coordinator_address"),
+        ({}, ("a:1", 2, -1), "process -1 of 2: give"),
+        ({}, ("a:1", 2, 2), "process 2 of 2: give"),
+        ({"JAX_COORDINATOR_ADDRESS": "a:1"}, ("", 0, 0), "process 0 of 0: give"),
+        (
+            {"JAX_COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "two"},
+            ("", 0, 0),
+            "NUM_PROCESSES=two",
+        ),
+    ],
+)
+def test_a_cluster_that_is_not_told_well_is_refused(environ, flags, message):
+    with pytest.raises(errors.UserError, match=re.escape(message)):
+        distributed.cluster(environ, *flags)
+
+
+def as_process(monkeypatch, process, processes):
+    monkeypatch.setattr(jax, "process_index", lambda: process)
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+
+
+@pytest.mark.parametrize("images", [16, 18, 19, 23])
+def test_processes_read_their_rows_of_the_same_batches(monkeypatch, images):
+    """Over several epochs, with a last batch that is dropped, and after a restart."""
+    data = conftest.tiny(data__flip=True).data
+    source = pipeline.Images(sources.load(data, 0).train.subset(range(images)))
+
+    def iterator(process, processes):
+        as_process(monkeypatch, process, processes)
+        return pipeline.training_iterator(source, 8, 3, True, 1)
+
+    def batches(iterator, count):
+        return np.stack([next(iterator)["image"] for _ in range(count)])
+
+    whole = iterator(0, 1)
+    expected = batches(whole, 7)
+    for processes in (2, 4):
+        parts = [iterator(process, processes) for process in range(processes)]
+        rows = [batches(part, 3) for part in parts]
+        positions = [part.get_state() for part in parts]
+        assert all(position == positions[0] for position in positions)
+        for row in rows:
+            assert row.shape[1] == 8 // processes
+        # 8 bit have become 16 of the same brightness.
+        np.testing.assert_array_equal(
+            np.concatenate(rows, axis=1), expected[:3].astype(np.uint16) * 257
+        )
+        alone = iterator(0, 1)
+        alone.set_state(positions[-1])
+        np.testing.assert_array_equal(batches(alone, 4), expected[3:])
+
+
+def test_processes_score_their_rows_and_know_all_indices(monkeypatch):
+    split = sources.load(conftest.tiny().data, 0).train.subset(range(11))
+    as_process(monkeypatch, 0, 1)
+    expected = list(pipeline.padded_batches(split, 4, threads=0))
+    parts = []
+    for process in (0, 1):
+        as_process(monkeypatch, process, 2)
+        parts.append(list(pipeline.padded_batches(split, 4, threads=0)))
+    for whole, *rows in zip(expected, *parts, strict=True):
+        images = np.concatenate([part["image"] for part in rows])
+        np.testing.assert_array_equal(images, whole["image"].astype(np.uint16) * 257)
+        for part in rows:
+            np.testing.assert_array_equal(part["index"], whole["index"])
+            np.testing.assert_array_equal(part["_mask"], whole["_mask"])
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
+    as_process(monkeypatch, 0, 3)
+    with pytest.raises(errors.UserError, match="3 processes cannot share a batch of 4"):
+        sharding.mesh(4)
+    with pytest.raises(errors.UserError, match="--variant_batching=map"):
+        sharding.spread(4)
+
+
+def start(workdir, processes, devices, *arguments):
+    """Many processes; they may be paused with the machine, and count as lost late."""
+    command = [
+        sys.executable, "-m", "launch.local", f"--processes={processes}",
+        f"--cpu_devices={devices}", "--grace=60", "--", sys.executable, "-m",
+        "jax_scadn.train", *SMALL, f"--workdir={workdir}", "--lost_after=1000",
+        *arguments,
+    ]  # fmt: skip
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    out, error = process.communicate(timeout=900)
+    return process.returncode, out, error
+
+
+def pid(process, number):
+    """Of one of the processes that launch.local has started."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for child in map(int, children.read_text().split()):
+            command = pathlib.Path(f"/proc/{child}/cmdline").read_text().split("\0")
+            if f"--process_id={number}" in command:
+                return child
+        time.sleep(0.1)
+    raise AssertionError(f"process {number} was not started")
+
+
+def losses(workdir):
+    """By step."""
+    log = workdir / "log.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    names = [n for n in lines[0] if n not in ("step", "images_per_second")]
+    return {line["step"]: [line[name] for name in names] for line in lines}
+
+
+def wait_for_step(process, workdir, step):
+    deadline = time.monotonic() + 900
+    log = workdir / "log.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) >= step):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def table(workdir):
+    return (workdir / "evaluation" / "results.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_two_processes_train_as_one_does_and_survive_what_one_does(tmp_path):
+    """Killed, stopped by SIGTERM, and gone on with as one process."""
+    alone, many, broken = (tmp_path / name for name in ("alone", "many", "broken"))
+    status, _, error = finish(start(alone, 1, 1))
+    assert status == 0, error[-3000:]
+    status, out, error = finish(start(many, 2, 2))
+    assert status == 0, error[-3000:]
+    assert out.count("threshold") == 1  # process 0 alone prints
+    expected, found = losses(alone), losses(many)
+    assert list(expected) == list(found) == list(range(1, 21))
+    np.testing.assert_allclose(
+        list(found.values()), list(expected.values()), rtol=1e-4
+    )
+    assert table(many) == table(alone)
+
+    process = start(broken, 2, 2)
+    wait_for_step(process, broken, 4)
+    os.kill(pid(process, 1), signal.SIGKILL)
+    killed = time.monotonic()
+    status, _, error = finish(process)
+    print(f"the other one ended {time.monotonic() - killed:.1f} s after the kill")
+    assert status == 128 + signal.SIGKILL
+    assert "process 1 was ended by SIGKILL" in error
+    assert "another process has stopped" in error
+
+    process = start(broken, 2, 2)
+    wait_for_step(process, broken, 8)
+    os.kill(pid(process, 1), signal.SIGTERM)
+    status, out, error = finish(process)
+    assert status == 0, error[-3000:]
+    assert "the same command goes on" in out
+
+    status, _, error = finish(start(broken, 1, 2))
+    assert status == 0, error[-3000:]
+    found = losses(broken)
+    assert list(found) == list(expected)
+    np.testing.assert_allclose(
+        list(found.values()), list(expected.values()), rtol=1e-4
+    )
+    assert table(broken) == table(alone)
