@@ -25,6 +25,8 @@ from benchmarks import processes
 def _prepare(task: dict):
     """The workload, how its outputs become arrays, and how its FLOPs are counted."""
     if task["framework"] == "jax":
+        # TensorBoard's writer imports it where it can, and takes 460 MiB for it.
+        sys.modules["torch"] = None
         from benchmarks import cases, ours
 
         case = cases.from_json(task["case"])

@@ -129,7 +129,7 @@ class Detector:
         for batch in pipeline.padded_batches(split, self.batch_size):
             count = int(np.sum(batch["_mask"]))  # padding stands at the end
             scored = self._score(batch["image"], self.batch_size)
-            yield batch["index"][:count], jax.tree.map(lambda x: x[:count], scored)
+            yield batch["index"][:count], _first(count, scored)
 
     def batch_for(self, count: int) -> int:
         """How many images to score together where there are `count`.
@@ -154,7 +154,7 @@ class Detector:
         missing = (size or self.batch_size) - count
         padding = np.zeros((missing, *images.shape[1:]), images.dtype)
         scored = self._score(np.concatenate([images, padding]), len(images) + missing)
-        return jax.tree.map(lambda array: array[:count], scored)
+        return _first(count, scored)
 
     def _score(self, rows: np.ndarray, size: int) -> Scored:
         """Scores a batch of that size, of which this process has the rows."""
@@ -236,6 +236,10 @@ class Detector:
         if distributed.is_first():
             text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
             atomic.write_text(calibration, text + "\n")
+
+
+def _first(count: int, scored: Scored) -> Scored:
+    return jax.tree.map(lambda array: array[:count], scored)
 
 
 def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:

@@ -152,7 +152,9 @@ def map_shards(mesh: Mesh, function: Callable) -> Callable:
 
 def _mesh(used: int, sharing: int = 1) -> Mesh:
     """Over the first devices of each process, in the order of the processes."""
-    ordered = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    ordered = sorted(
+        jax.devices(), key=lambda device: (device.process_index, device.id)
+    )
     by_process = np.reshape(ordered, (jax.process_count(), -1))
     devices = by_process[:, :used].reshape(-1, sharing)
     return Mesh(devices, (BATCH, MASKS), axis_types=(AxisType.Auto,) * 2)

@@ -1,4 +1,4 @@
-"""Ends a process in which nothing happens any more, such as on a stalled file system."""
+"""Ends a process in which nothing happens any more: a file system may stall."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Watch:
                 return
             self._told.clear()
         print(
-            f"error: nothing has happened for {self._seconds:g} s in {self._place()}: a "
-            "file system that stalls, or another process that does; what was saved "
+            f"error: nothing has happened for {self._seconds:g} s in {self._place()}: "
+            "a file system that stalls, or another process that does; what was saved "
             "before is whole, and the same command goes on from it",
             file=sys.stderr,
             flush=True,

@@ -264,9 +264,7 @@ def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> 
             run.open(stack, bar=number == 0)
         held = states(runs)
         losses = _Losses(runs)
-        watch = stack.enter_context(
-            stall.Watch(runs[0].config.training.stalled_after)
-        )
+        watch = stack.enter_context(stall.Watch(runs[0].config.training.stalled_after))
         while True:
             watch.alive()
             stopping = stop.wanted()

@@ -1,10 +1,10 @@
 """One task's share of many trainings: `python -m launch.sweep --config=FILE`.
 
 The trainings are every category of the data with every seed and every variant of the
-settings' `sweep(add)`, as in `jax_scadn.ablate`. Task i of n does the trainings i, i + n,
-i + 2n, ... of that list and skips what is finished, so that n tasks do them all, and the
-same n tasks once more do what is missing. i and n come from a SLURM array, from the
-index of a Kubernetes Job, or from --task and --tasks.
+settings' `sweep(add)`, as in `jax_scadn.ablate`. Task i of n does the trainings i,
+i + n, i + 2n, ... of that list and skips what is finished, so that n tasks do them all,
+and the same n tasks once more do what is missing. i and n come from a SLURM array, from
+the index of a Kubernetes Job, or from --task and --tasks.
 
     sbatch --array=0-5 launch/slurm.sbatch \\
         python -m launch.sweep --config=configs/mvtec.py --seeds=0,1

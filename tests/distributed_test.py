@@ -205,9 +205,7 @@ def test_two_processes_train_as_one_does_and_survive_what_one_does(tmp_path):
     assert out.count("threshold") == 1  # process 0 alone prints
     expected, found = losses(alone), losses(many)
     assert list(expected) == list(found) == list(range(1, 21))
-    np.testing.assert_allclose(
-        list(found.values()), list(expected.values()), rtol=1e-4
-    )
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
     assert table(many) == table(alone)
 
     process = start(broken, 2, 2)
@@ -231,7 +229,5 @@ def test_two_processes_train_as_one_does_and_survive_what_one_does(tmp_path):
     assert status == 0, error[-3000:]
     found = losses(broken)
     assert list(found) == list(expected)
-    np.testing.assert_allclose(
-        list(found.values()), list(expected.values()), rtol=1e-4
-    )
+    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
     assert table(broken) == table(alone)

@@ -356,7 +356,7 @@ class Scadn:
     def stages(self) -> tuple[Repainting]:
         return (self.repainting,)
 
-    shares = masks.MASKS_PER_SCALE  # devices that share an image have some of each scale
+    shares = masks.MASKS_PER_SCALE  # devices that share an image take of each scale
 
     @property
     def maps(self) -> int:

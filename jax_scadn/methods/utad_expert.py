@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jax_scadn import impressions as impressions_lib
 from jax_scadn import distributed, losses, optimizers, sharding
+from jax_scadn import impressions as impressions_lib
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records
 from jax_scadn.methods.utad_impression import ImpressionStage

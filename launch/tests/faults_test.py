@@ -16,7 +16,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests"))
-import distributed_test as processes  # noqa: E402
+import distributed_test as processes
 
 SAVING = "checkpoints/last/*.orbax-checkpoint-tmp*"
 CALIBRATING = "detector"
