@@ -29,7 +29,7 @@ from benchmarks import cases, ours
 from jax_scadn import atomic, cli, methods, pictures, tables
 from jax_scadn.networks import convolution, layers
 
-_ROUNDS = flags.DEFINE_integer("rounds", 5, "Calls of each point.", lower_bound=1)
+_CALLS = flags.DEFINE_integer("calls", 5, "Of each point.", lower_bound=1)
 _PICTURE = flags.DEFINE_string("picture", "runs/benchmarks/growth.png", "What to draw.")
 
 _SIZES = (128, 192, 256, 384, 512)  # under twelve masks
@@ -198,16 +198,18 @@ def _draw_roofline(axes, rows, roof: float, bandwidth: float) -> None:
     ):
         y = [row[column] for row in rows]
         axes.loglog(x, y, marker, color=color, label=column.partition(",")[0])
-    for row in rows:
+    for number, row in enumerate(rows):
         at = row["operations per byte"], row["ours, GFLOP/s"]
-        axes.annotate(row["convolution"], at, (3, 3), textcoords="offset points",
-                      fontsize=6)  # fmt: skip
+        offset = (4, 4) if number % 2 else (4, -9)
+        axes.annotate(
+            row["convolution"], at, offset, textcoords="offset points", fontsize=6
+        )
     axes.set(xlabel="operations of the convolution per byte", ylabel="GFLOP/s")
     axes.legend(frameon=False, fontsize=8)
 
 
 def main(_) -> None:
-    rounds = _ROUNDS.value
+    rounds = _CALLS.value
     pixels = _measure([(size, 12) for size in _SIZES], rounds)
     masks = _measure([(256, count) for count in _MASKS], rounds)
     roof, bandwidth = peak(rounds)
