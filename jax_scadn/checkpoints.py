@@ -106,6 +106,8 @@ class Checkpoints:
         try:
             manager.save(step, args=ocp.args.Composite(**items))
         except (ValueError, OSError, RuntimeError) as error:  # XLA's is the last
+            if _is_of_another_process(error):
+                raise
             raise errors.UserError(
                 f"step {step} cannot be saved in {manager.directory}: "
                 f"{_first_line(error)}; the checkpoint of step "
@@ -156,6 +158,11 @@ def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
     )
+
+
+def _is_of_another_process(error: Exception) -> bool:
+    """Whether it is not the save that failed, but the talk with the others."""
+    return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,13 +1,10 @@
 """Many processes: who is who, whose rows are whose, and real ones on this machine."""
 
 import json
-import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import conftest
 import jax
@@ -159,34 +156,12 @@ def finish(process):
     return process.returncode, out, error
 
 
-def pid(process, number):
-    """Of one of the processes that launch.local has started."""
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline:
-        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        for child in map(int, children.read_text().split()):
-            command = pathlib.Path(f"/proc/{child}/cmdline").read_text().split("\0")
-            if f"--process_id={number}" in command:
-                return child
-        time.sleep(0.1)
-    raise AssertionError(f"process {number} was not started")
-
-
 def losses(workdir):
     """By step."""
     log = workdir / "log.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    names = [n for n in lines[0] if n not in ("step", "images_per_second")]
+    names = [name for name in lines[0] if name.endswith("_loss")]
     return {line["step"]: [line[name] for name in names] for line in lines}
-
-
-def wait_for_step(process, workdir, step):
-    deadline = time.monotonic() + 900
-    log = workdir / "log.jsonl"
-    while not (log.exists() and len(log.read_text().splitlines()) >= step):
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def table(workdir):
@@ -194,10 +169,9 @@ def table(workdir):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_two_processes_train_as_one_does_and_survive_what_one_does(tmp_path):
-    """Killed, stopped by SIGTERM, and gone on with as one process."""
-    alone, many, broken = (tmp_path / name for name in ("alone", "many", "broken"))
+def test_two_processes_train_as_one_does(tmp_path):
+    """What happens when one is killed is tested in launch/tests."""
+    alone, many = tmp_path / "alone", tmp_path / "many"
     status, _, error = finish(start(alone, 1, 1))
     assert status == 0, error[-3000:]
     status, out, error = finish(start(many, 2, 2))
@@ -207,27 +181,3 @@ def test_two_processes_train_as_one_does_and_survive_what_one_does(tmp_path):
     assert list(expected) == list(found) == list(range(1, 21))
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
     assert table(many) == table(alone)
-
-    process = start(broken, 2, 2)
-    wait_for_step(process, broken, 4)
-    os.kill(pid(process, 1), signal.SIGKILL)
-    killed = time.monotonic()
-    status, _, error = finish(process)
-    print(f"the other one ended {time.monotonic() - killed:.1f} s after the kill")
-    assert status == 128 + signal.SIGKILL
-    assert "process 1 was ended by SIGKILL" in error
-    assert "another process has stopped" in error
-
-    process = start(broken, 2, 2)
-    wait_for_step(process, broken, 8)
-    os.kill(pid(process, 1), signal.SIGTERM)
-    status, out, error = finish(process)
-    assert status == 0, error[-3000:]
-    assert "the same command goes on" in out
-
-    status, _, error = finish(start(broken, 1, 2))
-    assert status == 0, error[-3000:]
-    found = losses(broken)
-    assert list(found) == list(expected)
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
-    assert table(broken) == table(alone)

@@ -61,6 +61,28 @@ def goes_on(workdir, expected, count, devices=2):
     print(f"    gone on with as {count} x {devices}: same losses, same table")
 
 
+def pid(process, number):
+    """Of one of the processes that launch.local has started."""
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        for child in map(int, children.read_text().split()):
+            command = pathlib.Path(f"/proc/{child}/cmdline").read_text().split("\0")
+            if f"--process_id={number}" in command:
+                return child
+        time.sleep(0.1)
+    raise AssertionError(f"process {number} was not started")
+
+
+def wait_for_step(process, workdir, step):
+    deadline = time.monotonic() + 900
+    log = workdir / "log.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) >= step):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def wait_for(process, workdir, pattern):
     """Until a file is there; looks often enough to see a save that is under way."""
     deadline = time.monotonic() + 900
@@ -74,11 +96,11 @@ def wait_for(process, workdir, pattern):
 @pytest.mark.parametrize("moment", ["training", "save", "evaluation"])
 def test_a_process_is_killed(tmp_path, expected, moment, victim):
     process = processes.start(tmp_path, 2, 2)
-    number = processes.pid(process, victim)
+    number = pid(process, victim)
     if moment == "evaluation":
         wait_for(process, tmp_path, CALIBRATING)
     else:
-        processes.wait_for_step(process, tmp_path, 4)
+        wait_for_step(process, tmp_path, 4)
         if moment == "save":
             wait_for(process, tmp_path, SAVING)
     os.kill(number, signal.SIGKILL)
@@ -93,8 +115,8 @@ def test_a_process_is_killed(tmp_path, expected, moment, victim):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_is_sent_sigterm(tmp_path, expected, victim):
     process = processes.start(tmp_path, 2, 2)
-    number = processes.pid(process, victim)
-    processes.wait_for_step(process, tmp_path, 4)
+    number = pid(process, victim)
+    wait_for_step(process, tmp_path, 4)
     os.kill(number, signal.SIGTERM)
     began = time.monotonic()
     status, out, error = processes.finish(process)
@@ -150,7 +172,7 @@ def test_the_file_system_stalls(tmp_path, expected):
         workdir = folder / "run"
         limit = "--config.training.stalled_after=120"
         process = processes.start(workdir, 2, 2, limit)
-        processes.wait_for_step(process, workdir, 4)
+        wait_for_step(process, workdir, 4)
         wait_for(process, workdir, SAVING)
         # Thawed after a while, for a process that hangs in it cannot end before.
         thaw = threading.Timer(180, subprocess.run, [["fsfreeze", "-u", folder]])
