@@ -105,9 +105,7 @@ class Checkpoints:
     def _save(self, manager: ocp.CheckpointManager, step: int, **items) -> None:
         try:
             manager.save(step, args=ocp.args.Composite(**items))
-        except (ValueError, OSError, RuntimeError) as error:  # XLA's is the last
-            if _is_of_another_process(error):
-                raise
+        except (ValueError, OSError) as error:
             raise errors.UserError(
                 f"step {step} cannot be saved in {manager.directory}: "
                 f"{_first_line(error)}; the checkpoint of step "
@@ -158,11 +156,6 @@ def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
     )
-
-
-def _is_of_another_process(error: Exception) -> bool:
-    """Whether it is not the save that failed, but the talk with the others."""
-    return jax.process_count() > 1 and isinstance(error, jax.errors.JaxRuntimeError)
 
 
 def _first_line(error: Exception) -> str:

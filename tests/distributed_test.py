@@ -23,8 +23,8 @@ SMALL = (
     "--config.training.log_every=1", "--config.training.checkpoint_every=1",
     "--config.model.width=4", "--config.model.blocks=1",
     "--config.model.discriminator_width=4", "--config.optimizer.eps=1.0",
-    "--config.optimizer.learning_rate=1e-4",
-    "--config.optimizer.discriminator_learning_rate=1e-5",
+    "--config.optimizer.learning_rate=3e-5",
+    "--config.optimizer.discriminator_learning_rate=3e-6",
     "--config.data.test_normal_limit=16",
     "--config.data.test_anomalous_limit=4",
 )  # fmt: skip
