@@ -21,6 +21,9 @@ def replacing(path: pathlib.Path, tag: str = "") -> Iterator[pathlib.Path]:
     try:
         yield part
         os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not tell it
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -127,9 +127,19 @@ class Checkpoints:
 
 
 def save_params(folder: pathlib.Path, params: Any) -> None:
-    """Writes weights to a folder, in place of what was there."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), params, force=True)
+    """Writes weights to a folder, in place of what was there.
+
+    Raises:
+      errors.UserError: they cannot be written, such as to a full disk.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder.absolute(), params, force=True)
+    except (ValueError, OSError) as error:
+        raise errors.UserError(
+            f"the weights cannot be saved in {folder}: {_first_line(error)}; the same "
+            "command goes on from the last checkpoint"
+        ) from error
 
 
 def load_params(folder: pathlib.Path, like: Any) -> Any:

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from jax_scadn import errors
+from jax_scadn import errors, stall
 
+_MEETING = 300  # s that processes wait for each other at the start
 _calls = 0  # of `preempted`; the same in all processes
 
 
@@ -35,7 +36,7 @@ def cluster(
     Raises:
       errors.UserError: what is told does not suffice.
     """
-    if processes == 1:
+    if processes == 1 and process < 1:
         return None
     coordinator = coordinator or environ.get("JAX_COORDINATOR_ADDRESS", "")
     if not coordinator:
@@ -44,6 +45,9 @@ def cluster(
         if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             return {"cluster_detection_method": "slurm"}
         return None
+    host, _, port = coordinator.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+        raise errors.UserError(f"process 0 is not at {coordinator!r}: give HOST:PORT")
     processes = processes or _number(environ, "NUM_PROCESSES", 0)
     if process < 0:
         process = _number(environ, "JOB_COMPLETION_INDEX", -1)
@@ -70,10 +74,18 @@ def start(found: dict[str, Any] | None, lost_after: int) -> None:
     """
     if found is None:
         return
-    jax.distributed.initialize(**found, heartbeat_timeout_seconds=lost_after)
     # JAX aborts a process that has lost the others. It says why; the stacks of all
     # threads, which absl makes Python print then, would only hide it.
     faulthandler.disable()
+    at = found.get("coordinator_address", "the first task of the SLURM step")
+    absent = f"not all processes have come to {at}; start each of them, in any order"
+    # Sooner than JAX, which would abort this process with words of its own.
+    with stall.Watch(_MEETING, absent):
+        jax.distributed.initialize(
+            **found,
+            initialization_timeout=2 * _MEETING,
+            heartbeat_timeout_seconds=lost_after,
+        )
     wait()
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends

@@ -9,6 +9,10 @@ import threading
 import traceback
 
 _PACKAGE = pathlib.Path(__file__).parent
+_STALLED = (
+    "a file system that stalls, or another process that does; what was saved before is "
+    "whole, and the same command goes on from it"
+)
 
 
 class Watch:
@@ -19,10 +23,12 @@ class Watch:
 
     Args:
       seconds: without `alive`; 0 waits for ever.
+      meaning: what it means that nothing happens, and what to do then.
     """
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, meaning: str = _STALLED):
         self._seconds = seconds
+        self._meaning = meaning
         self._told = threading.Event()
         self._over = False
         self._watched = threading.get_ident()
@@ -47,8 +53,7 @@ class Watch:
             self._told.clear()
         print(
             f"error: nothing has happened for {self._seconds:g} s in {self._place()}: "
-            "a file system that stalls, or another process that does; what was saved "
-            "before is whole, and the same command goes on from it",
+            f"{self._meaning}",
             file=sys.stderr,
             flush=True,
         )

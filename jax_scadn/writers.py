@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import tensorboardX
 import tqdm
 
-from jax_scadn import atomic
+from jax_scadn import atomic, errors
 
 LOG = "log.jsonl"
 
@@ -30,6 +31,9 @@ class Writer:
       batch_size: images per step.
       every: steps between two lines of the log.
       bar: whether to show progress.
+
+    Raises:
+      errors.UserError: by each method, the log cannot be written.
     """
 
     def __init__(
@@ -69,8 +73,7 @@ class Writer:
         rate = (step - before) * self._batch_size / max(now - then, 1e-9)
         self._since = (now, step)
         line = {"step": step, **values, "images_per_second": round(rate, 3)}
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
+        self._line(line)
         for name, value in line.items():
             self._board.add_scalar(name, value, step)
         shown = {
@@ -82,8 +85,7 @@ class Writer:
 
     def scalar(self, step: int, name: str, value: float) -> None:
         """One number that is not of every step."""
-        self._log.write(json.dumps({"step": step, name: value}) + "\n")
-        self._log.flush()
+        self._line({"step": step, name: value})
         self._board.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, image_hwc: np.ndarray) -> None:
@@ -92,8 +94,20 @@ class Writer:
 
     def close(self) -> None:
         self._bar.close()
-        self._log.close()
-        self._board.close()
+        # On a full disk this fails once more, and would hide what the run ends with.
+        for file in (self._log, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _line(self, values: Mapping[str, float]) -> None:
+        try:
+            self._log.write(json.dumps(values) + "\n")
+            self._log.flush()
+        except OSError as error:
+            raise errors.UserError(
+                f"{self._log.name} cannot be written: {error}; the same command goes "
+                "on from the last checkpoint"
+            ) from error
 
 
 class Silent:

@@ -112,7 +112,11 @@ def _free_port() -> int:
 def main(argv: list[str]) -> int:
     if len(argv) < 2:
         raise app.UsageError("give the command of one process after --")
-    return run(argv[1:], _PROCESSES.value, _CPU_DEVICES.value, _GRACE.value)
+    try:
+        return run(argv[1:], _PROCESSES.value, _CPU_DEVICES.value, _GRACE.value)
+    except OSError as error:
+        _say(f"the command cannot be started: {error}")
+        return 127
 
 
 if __name__ == "__main__":

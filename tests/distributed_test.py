@@ -65,6 +65,9 @@ def test_flags_slurm_and_kubernetes_tell_who_is_who():
         ({}, ("", 2, 0), "give --coordinator_address"),
         ({}, ("a:1", 2, -1), "process -1 of 2: give"),
         ({}, ("a:1", 2, 2), "process 2 of 2: give"),
+        ({}, ("a:1", 1, 1), "process 1 of 1: give"),
+        ({}, ("a", 2, 0), "process 0 is not at 'a'"),
+        ({}, ("a:99999", 2, 0), "process 0 is not at 'a:99999'"),
         ({"JAX_COORDINATOR_ADDRESS": "a:1"}, ("", 0, 0), "process 0 of 0: give"),
         (
             {"JAX_COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "two"},

@@ -2,7 +2,8 @@
 
     python -m pytest launch/tests/faults_test.py -s
 
-Minutes of work for two cores. The last two tests need root, to mount file systems.
+A quarter of an hour of work for two cores. The last tests need root, to mount file
+systems.
 """
 
 import os
@@ -19,7 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests"))
 import distributed_test as processes
 
 SAVING = "checkpoints/last/*.orbax-checkpoint-tmp*"
-CALIBRATING = "detector"
+CALIBRATED = "detector"
+# JAX agrees on a step to stop after about a second later, which has to come.
+MANY = "--config.training.steps=200"
 needs_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounts file systems"
 )
@@ -32,13 +35,23 @@ def compiled(tmp_path_factory):
     )
 
 
+def alone(folder, *arguments):
+    """The work directory of one process that nothing happens to."""
+    status, _, error = processes.finish(
+        processes.start(folder / "run", 1, 1, *arguments)
+    )
+    assert status == 0, error[-3000:]
+    return folder / "run"
+
+
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
-    """The losses and the table of one process that nothing happens to."""
-    workdir = tmp_path_factory.mktemp("alone") / "run"
-    status, _, error = processes.finish(processes.start(workdir, 1, 1))
-    assert status == 0, error[-3000:]
-    return workdir
+    return alone(tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module")
+def expected_of_many(tmp_path_factory):
+    return alone(tmp_path_factory.mktemp("alone"), MANY)
 
 
 def report(what, began, status, error):
@@ -49,16 +62,17 @@ def report(what, began, status, error):
             print("   ", line[:300])
 
 
-def goes_on(workdir, expected, count, devices=2):
+def goes_on(workdir, expected, count, *arguments):
     """The same command ends in the same losses and table."""
-    status, _, error = processes.finish(processes.start(workdir, count, devices))
+    again = processes.start(workdir, count, 2, *arguments)
+    status, _, error = processes.finish(again)
     assert status == 0, error[-3000:]
     found, wanted = processes.losses(workdir), processes.losses(expected)
     assert list(found) == list(wanted)
     for step in wanted:
         assert found[step] == pytest.approx(wanted[step], rel=1e-4)
     assert processes.table(workdir) == processes.table(expected)
-    print(f"    gone on with as {count} x {devices}: same losses, same table")
+    print(f"    gone on with as {count} x 2: same losses, same table")
 
 
 def pid(process, number):
@@ -98,7 +112,7 @@ def test_a_process_is_killed(tmp_path, expected, moment, victim):
     process = processes.start(tmp_path, 2, 2)
     number = pid(process, victim)
     if moment == "evaluation":
-        wait_for(process, tmp_path, CALIBRATING)
+        wait_for(process, tmp_path, CALIBRATED)
     else:
         wait_for_step(process, tmp_path, 4)
         if moment == "save":
@@ -112,22 +126,78 @@ def test_a_process_is_killed(tmp_path, expected, moment, victim):
     goes_on(tmp_path, expected, 1 + victim)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_is_sent_sigterm(tmp_path, expected, victim):
-    process = processes.start(tmp_path, 2, 2)
-    number = pid(process, victim)
+@pytest.mark.parametrize("victim", [0, 1, "launch.local", "launch.local, by Ctrl-C"])
+def test_sigterm_saves_and_ends_all(tmp_path, expected_of_many, victim):
+    process = processes.start(tmp_path, 2, 2, MANY)
+    number = pid(process, victim) if victim in (0, 1) else process.pid
     wait_for_step(process, tmp_path, 4)
-    os.kill(number, signal.SIGTERM)
+    by_hand = victim == "launch.local, by Ctrl-C"
+    os.kill(number, signal.SIGINT if by_hand else signal.SIGTERM)
     began = time.monotonic()
     status, out, error = processes.finish(process)
-    report(f"SIGTERM to process {victim}", began, status, error)
+    report(f"SIGTERM to {victim}", began, status, error)
     print("   ", *[line for line in out.splitlines() if "saved at" in line])
     assert status == 0
-    goes_on(tmp_path, expected, 2 - victim)
+    assert out.count("; the same command goes on") == 1
+    goes_on(tmp_path, expected_of_many, 2 if victim == 0 else 1, MANY)
+
+
+def test_sigterm_after_the_last_step_changes_nothing(tmp_path, expected):
+    process = processes.start(tmp_path, 2, 2)
+    number = pid(process, 1)
+    wait_for_step(process, tmp_path, 20)
+    os.kill(number, signal.SIGTERM)
+    began = time.monotonic()
+    status, _, error = processes.finish(process)
+    report("SIGTERM to process 1 after the last step", began, status, error)
+    assert status == 0
+    assert processes.table(tmp_path) == processes.table(expected)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_process_never_starts(tmp_path, number):
+    command = [
+        sys.executable, "-m", "jax_scadn.train", *processes.SMALL,
+        f"--workdir={tmp_path}", "--coordinator_address=localhost:34567",
+        "--num_processes=2", f"--process_id={number}",
+    ]  # fmt: skip
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=processes.ROOT, capture_output=True, text=True, timeout=600
+    )
+    report(f"process {number} of 2 alone", began, done.returncode, done.stderr)
+    assert done.returncode == 2
+    assert "not all processes have come to localhost:34567" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--num_processes=2",),
+        ("--coordinator_address=localhost", "--num_processes=2", "--process_id=0"),
+        ("--coordinator_address=localhost:1", "--num_processes=2", "--process_id=2"),
+        ("--coordinator_address=localhost:1", "--num_processes=1", "--process_id=1"),
+    ],
+)
+def test_flags_that_do_not_suffice(tmp_path, flags):
+    command = [sys.executable, "-m", "jax_scadn.train", *processes.SMALL, *flags]
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True)
+    report(" ".join(flags), began, done.returncode, done.stderr)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
 
 
 @needs_root
-def test_the_disk_is_full(tmp_path, expected):
+@pytest.mark.parametrize(
+    ("moment", "message"),
+    [
+        ("checkpoints/last/3", "the checkpoint of step 3 is whole"),
+        (CALIBRATED, "goes on from the last checkpoint"),
+    ],
+)
+def test_the_disk_is_full(tmp_path, expected, moment, message):
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", tmp_path], check=True
     )
@@ -136,7 +206,7 @@ def test_the_disk_is_full(tmp_path, expected):
         # Rarely logged: the save is what the full disk meets.
         seldom = "--config.training.log_every=20"
         process = processes.start(workdir, 2, 2, seldom)
-        wait_for(process, workdir, "checkpoints/last/3")
+        wait_for(process, workdir, moment)
         ballast = tmp_path / "ballast"
         with ballast.open("wb", buffering=0) as file:
             try:
@@ -146,9 +216,15 @@ def test_the_disk_is_full(tmp_path, expected):
                 pass
         began = time.monotonic()
         status, _, error = processes.finish(process)
-        report("full disk", began, status, error)
+        report(f"full disk, from {moment} on", began, status, error)
         assert status == 2
-        assert "No space left on device" in error
+        said, *_ = [
+            line
+            for line in error.splitlines()
+            if line.startswith("error: ") and "another process" not in line
+        ]
+        assert "No space left on device" in said
+        assert message in said
         ballast.unlink()
         status, _, error = processes.finish(processes.start(workdir, 2, 2))
         assert status == 0, error[-3000:]
