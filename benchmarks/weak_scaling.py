@@ -2,12 +2,14 @@
 
     python -m benchmarks.weak_scaling
 
-First the small networks of configs/digits.py on 1, 2 and 4 forced CPU devices, with as
-many images on each: seconds a step, how far its losses are off those of one device with
-the same batches, and what the compiled step sums over the devices. The devices share
-the cores, so that the seconds say little. Then the networks of configs/mvtec.py on
-GPUs: operations are XLA's count of the step lowered for CUDA, and bytes are those of
-the gradients. What a GPU and a network do in a second is assumed, below.
+First small networks on 1, 2 and 4 forced CPU devices, with as many images on each:
+seconds a step, how far the losses are off those of one device with the same batches,
+and what the compiled step sums over the devices. These share the cores: the numbers
+tell whether it is right, not how fast it is.
+
+Then full-width SCADN on GPUs. Computed: bytes of gradients, and operations as XLA
+counts them in the step that is lowered for CUDA. Assumed: what GPUs and networks do in
+a second, and that nothing is sent while gradients are computed.
 """
 
 from __future__ import annotations
@@ -26,81 +28,83 @@ from benchmarks.cases import Case
 from configs import digits
 from jax_scadn import cli, configuration, methods, sharding, tables, training
 
-_ON_EACH = 3  # odd: with 4 devices, `sharding.mesh` takes 1, 2 and 4 of them
-_COUNTS = (1, 2, 4)
-_STEPS = 10
+_ON_EACH = 3  # images; odd, so that `sharding.mesh` takes 1, 2 and 4 of 4 devices
+_DEVICES = (1, 2, 4)
+_STEPS = 20
 
 # Assumed, of machines with eight GPUs like NVIDIA's H100.
 _GPUS = 8  # in a machine
 _OPERATIONS = 0.3 * 495e12  # a second: three tenths of the peak in TF32
-_INSIDE = 450e9  # bytes a second that a GPU sends to the others of its machine
-_FAST = 8 * 50e9  # to other machines: 400 Gbit/s for each GPU
-_SLOW = 12.5e9  # to other machines: 100 Gbit/s for all
+_INSIDE = 450e9  # bytes a second from a GPU to others of its machine, by NVLink
+_FAST = _GPUS * 50e9  # from a machine to another one: 400 Gbit/s for each GPU
+_SLOW = 12.5e9  # the same with 100 Gbit/s for all of them
 
 
-def steps(stage, hyper, mesh, batches) -> tuple[np.ndarray, list[float]]:
-    """Losses (steps, names) and seconds of training on the devices of a mesh."""
+def small() -> tuple[training.Stage, Any]:
+    """A stage and its hyperparameters.
+
+    So narrow that CPUs take XLA's own convolutions, as GPUs do.
+    """
+    config = digits.get_config("8")
+    config.model.width = config.model.discriminator_width = 4
+    # Adam without momentum moves weights by the sign of the gradient: with the usual
+    # eps and rates rounding errors grow tenfold in a few steps.
+    config.optimizer.eps = 1.0
+    config.optimizer.learning_rate = 3e-5
+    config.optimizer.discriminator_learning_rate = 3e-6
+    config = configuration.resolve(config)
+    (stage,) = methods.create(config).stages
+    return stage, stage.hyperparameters(config)
+
+
+def full(size: int, images: int) -> tuple[training.Stage, Any]:
+    """The same with the paper's networks."""
+    config = Case("scadn-step", size, images).settings
+    (stage,) = methods.create(config).stages
+    return stage, stage.hyperparameters(config)
+
+
+def steps(stage, hyper, mesh, batches) -> tuple[np.ndarray, list[float], str]:
+    """Losses (steps, names), seconds of each step, and the compiled program."""
     state = sharding.put_whole(mesh, training.init(stage, 0))
     hyper = sharding.put_whole(mesh, hyper)
-    found, seconds = [], []
+    losses, seconds, step = [], [], None
     for images in batches:
         batch = sharding.put_rows(mesh, {"image": images})
+        if step is None:
+            step = training.train_step.lower(stage, state, hyper, batch).compile()
         start = time.perf_counter()
-        state, values = training.train_step(stage, state, hyper, batch)
+        state, values = step(state, hyper, batch)
         values = jax.device_get(values)
         seconds.append(time.perf_counter() - start)
-        found.append([value for name, value in values.items() if "_loss" in name])
-    return np.array(found), seconds
+        losses.append([value for name, value in values.items() if "_loss" in name])
+    return np.array(losses), seconds, step.as_text()
 
 
 def on_cpus() -> list[dict[str, Any]]:
-    """Rows of the first table."""
-    config = digits.get_config("8")
-    # With the usual eps, Adam without momentum makes rounding errors grow tenfold in a
-    # few steps.
-    config.optimizer.eps = 1.0
-    config = configuration.resolve(config)
-    (stage,) = methods.create(config).stages
-    hyper = stage.hyperparameters(config)
-    size, channels = config.data.size, config.data.channels
+    """A row for each number of devices."""
+    stage, hyper = small()
     rows = []
-    for count in _COUNTS:
-        shape = (_STEPS, count * _ON_EACH, size, size, channels)
+    for devices in _DEVICES:
+        shape = (_STEPS, devices * _ON_EACH, stage.size, stage.size, stage.channels)
         batches = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        mesh = sharding.mesh(shape[1])
-        assert mesh.size == count
-        expected, _ = steps(stage, hyper, sharding.mesh(1), batches)
-        found, seconds = steps(stage, hyper, mesh, batches)
+        expected, _, _ = steps(stage, hyper, sharding.mesh(1), batches)
+        losses, seconds, program = steps(stage, hyper, sharding.mesh(shape[1]), batches)
         rows.append(
             {
-                "devices": count,
+                "devices": devices,
                 "images": shape[1],
-                "s a step": statistics.median(seconds[1:]),
-                "largest difference of losses": np.max(np.abs(found / expected - 1)),
-                "MB summed": summed(compiled(stage, hyper, mesh, shape[1:])) / 1e6,
-                "MB of gradients": gradient_bytes(stage) / 1e6 if count > 1 else 0.0,
+                "s a step": statistics.median(seconds),
+                "largest difference": f"{np.max(np.abs(losses / expected - 1)):.0e}",
+                "bytes summed": summed(program),
+                "bytes of gradients": gradient_bytes(stage),
             }
         )
     return rows
 
 
-def compiled(stage, hyper, mesh, shape: tuple[int, ...]) -> str:
-    """The program of a step on each device of a mesh."""
-
-    def spread(tree, sharding_):
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding_), tree
-        )
-
-    state = spread(jax.eval_shape(stage.init, 0), sharding.replicated(mesh))
-    hyper = spread(hyper, sharding.replicated(mesh))
-    image = jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding.split(mesh))
-    step = training.train_step.lower(stage, state, hyper, {"image": image})
-    return step.compile().as_text()
-
-
 def summed(program: str) -> int:
-    """Bytes that a compiled program sums over devices, all of float32."""
+    """Bytes that a compiled program sums over the devices, all of float32."""
     count = 0
     for results in re.findall(r"= (.*?) all-reduce(?:-start)?\(", program):
         for axes in re.findall(r"f32\[([\d,]*)\]", results):
@@ -109,101 +113,86 @@ def summed(program: str) -> int:
 
 
 def gradient_bytes(stage) -> int:
-    """Of what devices sum in a step.
+    """Of one step.
 
-    The discriminator's gradients of real and of repainted images are two sums.
+    The discriminator's gradients of real and of repainted images are summed apart.
     """
     state = jax.eval_shape(stage.init, 0)
-    sizes = [
+    generator, discriminator = (
         sum(x.size for x in jax.tree.leaves(params))
         for params in (state.generator, state.discriminator)
-    ]
-    return 4 * (sizes[0] + 2 * sizes[1])
+    )
+    return 4 * (generator + 2 * discriminator)
 
 
 def operations(size: int, images: int) -> float:
-    """Floating-point operations of a full-width step, as XLA counts them for CUDA."""
-    config = Case("scadn-step", size, images).settings
-    (stage,) = methods.create(config).stages
-    state = jax.eval_shape(stage.init, 0)
-    hyper = stage.hyperparameters(config)
-    shape = (images, size, size, config.data.channels)
+    """Of one step on a GPU with that many images."""
+    stage, hyper = full(size, images)
+    shape = (images, size, size, stage.channels)
     batch = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
+    state = jax.eval_shape(stage.init, 0)
     step = training.train_step.trace(stage, state, hyper, batch)
     return step.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
 
 
-def sending(sum_bytes: int, gpus: int, between: float) -> float:
-    """Seconds of a sum by rings: each GPU sends 2 (n - 1) / n of its bytes.
-
-    A ring through each GPU's adapter, all at the same time: a machine sends to the next
-    one what a GPU sends to the next one.
-
-    Args:
-      sum_bytes: that each GPU holds.
-      gpus: n.
-      between: bytes that a machine sends in a second.
-    """
-    rate = _INSIDE if gpus <= _GPUS else min(_INSIDE, between)
-    return 2 * (gpus - 1) / gpus * sum_bytes / rate
+def sent(count: int, gpus: int) -> float:
+    """Bytes that each GPU sends for a sum of that many, in a ring."""
+    return 2 * (gpus - 1) / gpus * count
 
 
 def on_gpus(size: int) -> list[dict[str, Any]]:
-    """Rows of the second table: as many images on each GPU, however many there are."""
-    stage_bytes = gradient_bytes(methods.create(Case("", size, 1).settings).stages[0])
+    """The same number of images on each GPU, however many there are.
+
+    Through the network of a machine go as many rings as it has GPUs, each with its
+    share of the bytes: a machine sends what a GPU does.
+    """
     rows = []
     for images in (1, 4, 16):
         computing = operations(size, images) / _OPERATIONS
         for gpus in (8, 64, 512):
-            fast = sending(stage_bytes, gpus, _FAST)
-            slow = sending(stage_bytes, gpus, _SLOW)
-            rows.append(
-                {
-                    "images on each": images,
-                    "GPUs": gpus,
-                    "images": images * gpus,
-                    "ms computing": computing * 1e3,
-                    "MB sent": 2 * (gpus - 1) / gpus * stage_bytes / 1e6,
-                    "ms sending": fast * 1e3,
-                    "computing": computing / (computing + fast),
-                    "ms, slow": slow * 1e3,
-                    "computing, slow": computing / (computing + slow),
-                }
-            )
+            count = sent(gradient_bytes(full(size, images)[0]), gpus)
+            apart = gpus > _GPUS
+            row = {
+                "images on each": images,
+                "GPUs": gpus,
+                "batch": images * gpus,
+                "computing, ms": _ms(computing),
+                "MB sent": round(count / 1e6),
+            }
+            for name, between in (("fast", _FAST), ("slow", _SLOW)):
+                sending = count / (min(_INSIDE, between) if apart else _INSIDE)
+                row[f"sending, {name}, ms"] = _ms(sending)
+                row[f"busy, {name}"] = f"{computing / (computing + sending):.0%}"
+            rows.append(row)
     return rows
 
 
 def of_four() -> list[dict[str, Any]]:
-    """Rows of the third table: the paper's batch of four images, on 1, 2 and 4 GPUs."""
+    """The paper's batch of four images, on 1, 2 and 4 GPUs."""
     rows = []
     for size in (512, 128, 32):
-        stage_bytes = gradient_bytes(
-            methods.create(Case("", size, 4).settings).stages[0]
-        )
         alone = operations(size, 4) / _OPERATIONS
         for gpus in (1, 2, 4):
             computing = operations(size, 4 // gpus) / _OPERATIONS
-            inside = sending(stage_bytes, gpus, _INSIDE)
-            apart = 2 * (gpus - 1) / gpus * stage_bytes / _SLOW
-            rows.append(
-                {
-                    "size": size,
-                    "GPUs": gpus,
-                    "ms computing": computing * 1e3,
-                    "ms sending": inside * 1e3,
-                    "times as fast": alone / (computing + inside),
-                    "ms, machines of one GPU": apart * 1e3,
-                    "times as fast, so": alone / (computing + apart),
-                }
-            )
+            count = sent(gradient_bytes(full(size, 4)[0]), gpus)
+            row = {"size": size, "GPUs": gpus, "computing, ms": _ms(computing)}
+            for name, rate in (("one machine", _INSIDE), ("slow network", _SLOW)):
+                row[f"sending, {name}, ms"] = _ms(count / rate)
+                gain = alone / (computing + count / rate)
+                row[f"times as fast, {name}"] = f"{gain:.2g}"
+            rows.append(row)
     return rows
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}"
 
 
 def main(_) -> None:
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", max(_COUNTS))
+    jax.config.update("jax_num_cpu_devices", max(_DEVICES))
     for rows in (on_cpus(), on_gpus(512), of_four()):
-        print(tables.markdown(rows))
+        print(tables.markdown(rows), flush=True)
 
 
 if __name__ == "__main__":
