@@ -12,6 +12,17 @@ import orbax.checkpoint as ocp
 from jax_scadn import errors
 
 
+class _Manager(ocp.CheckpointManager):
+    """Does not ask for SIGTERM by the number of the step it saves, as Orbax would.
+
+    `distributed.preempted` counts its own calls, and JAX tells of the call to stop at
+    by its number, once: of two who count differently the wrong one may be told.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The last training state with its data iterator, and the best weights.
 
@@ -31,8 +42,8 @@ class Checkpoints:
             enable_async_checkpointing=False,
             cleanup_tmp_directories=True,
         )
-        self._last = ocp.CheckpointManager(self.folder / "last", options=options)
-        self._best = ocp.CheckpointManager(self.folder / "best", options=options)
+        self._last = _Manager(self.folder / "last", options=options)
+        self._best = _Manager(self.folder / "best", options=options)
 
     @property
     def last_step(self) -> int | None:
