@@ -22,7 +22,7 @@ import distributed_test as processes
 SAVING = "checkpoints/last/*.orbax-checkpoint-tmp*"
 CALIBRATED = "detector"
 # JAX agrees on a step to stop after about a second later, which has to come.
-MANY = "--config.training.steps=200"
+MANY = "--config.training.steps=60"
 needs_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounts file systems"
 )
