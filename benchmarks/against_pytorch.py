@@ -30,7 +30,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks import cases, first_scores, input_pipeline, ours, processes, timing
+from benchmarks import (
+    cases,
+    epoch_scan,
+    first_scores,
+    input_pipeline,
+    ours,
+    processes,
+    timing,
+)
 from benchmarks.twins import forms
 from jax_scadn import cli, configuration, errors, tables
 from jax_scadn.parity import report
@@ -45,7 +53,7 @@ _LIMIT = flags.DEFINE_float(
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
 
 _PEAK = cases.Case("matrix-product", 2048, 1)
-_OTHERS = {module.NAME: module for module in (first_scores, input_pipeline)}
+_OTHERS = {module.NAME: module for module in (first_scores, input_pipeline, epoch_scan)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from jax_scadn.networks import strips
+
 Matrix = tuple[tuple[float, ...], ...]
 Grid = Sequence[Sequence[jax.Array]]  # arrays by their place in height and width
 
@@ -125,14 +127,21 @@ def convolve_3x3_on_twice(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _filter(x_bhwc: jax.Array, kernel: jax.Array, algorithm: Algorithm) -> jax.Array:
     """Y = output ((kernel g) (data x)) over height and width."""
-    x_bhwc, kernel = _at_once(x_bhwc, kernel)
-    data = _nested(algorithm.data, _tiles(x_bhwc, algorithm))
+    x_bhwc, kernel, zero = _at_once(x_bhwc, kernel, 0.0)
     weights = _nested(algorithm.kernel, kernel)
-    products = _pairs(_times, data, weights)
-    outputs = _nested(algorithm.output, products)
-    y = jnp.stack([jnp.stack(row, axis=3) for row in outputs], axis=2)
-    b, tiles_high, m, tiles_wide, _, channels = y.shape
-    return y.reshape(b, tiles_high * m, tiles_wide * m, channels)
+    parts = _strips(x_bhwc.shape, kernel.shape[-1], algorithm)
+    m = algorithm.outputs
+
+    def put(strip, y_bhwk):
+        data = _data(parts, strip, x_bhwc, algorithm)
+        grid = _nested(algorithm.output, _pairs(_times, data, weights))
+        of_strip = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
+        b, high, _, wide, _, k = of_strip.shape
+        of_strip = of_strip.reshape(b, high * m, wide * m, k)
+        return parts.put(y_bhwk, strip, m, of_strip)
+
+    b, high, wide = _tile_counts(x_bhwc.shape, algorithm)
+    return parts.fold(put, jnp.full((b, high * m, wide * m, kernel.shape[-1]), zero))
 
 
 def _forward(x_bhwc, kernel, algorithm):
@@ -141,30 +150,69 @@ def _forward(x_bhwc, kernel, algorithm):
 
 def _backward(algorithm, saved, y_bar):
     """The transposes of the three matrices, in reverse order."""
-    x_bhwc, kernel, y_bar = _at_once(*saved, y_bar)
+    x_bhwc, kernel, y_bar, zero = _at_once(*saved, y_bar, 0.0)
     m = algorithm.outputs
-    of_outputs = [[y_bar[:, u::m, v::m] for v in range(m)] for u in range(m)]
-    of_products = _nested(_transposed(algorithm.output), of_outputs)
-    data = _nested(algorithm.data, _tiles(x_bhwc, algorithm))
     weights = _nested(algorithm.kernel, kernel)
-    of_weights = _pairs(lambda v, p: _rows(v).T @ _rows(p), data, of_products)
-    of_data = _pairs(lambda p, u: _times(p, u.T), of_products, weights)
+    parts = _strips(x_bhwc.shape, kernel.shape[-1], algorithm)
+
+    def add(strip, sums):
+        of_x, of_weights = sums
+        y = parts.take(y_bar, strip, step=m)
+        of_outputs = [[y[:, u::m, v::m] for v in range(m)] for u in range(m)]
+        of_products = _nested(_transposed(algorithm.output), of_outputs)
+        data = _data(parts, strip, x_bhwc, algorithm)
+        more = _pairs(lambda v, p: _rows(v).T @ _rows(p), data, of_products)
+        of_data = _pairs(lambda p, u: _times(p, u.T), of_products, weights)
+        of_tiles = _nested(_transposed(algorithm.data), of_data)
+        of_strip = _sum_of_tiles(of_tiles, algorithm)
+        return (
+            parts.add(of_x, strip, algorithm.step, of_strip),
+            _pairs(jnp.add, of_weights, more),
+        )
+
+    nothing = jax.tree.map(lambda array: jnp.full_like(array, zero), (x_bhwc, weights))
+    of_x, of_weights = parts.fold(add, nothing)
     of_kernel = _nested(_transposed(algorithm.kernel), of_weights)
-    of_tiles = _nested(_transposed(algorithm.data), of_data)
-    of_x = _sum_of_tiles(of_tiles, algorithm, x_bhwc.shape)
     return of_x, jnp.stack([jnp.stack(row) for row in of_kernel])
 
 
 _filter.defvjp(_forward, _backward)
 
 
-def _at_once(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+def _at_once(*arrays: jax.Array | float) -> tuple[jax.Array, ...]:
     """The same, but what needs one of them waits for all.
 
-    XLA would compute the weights of all layers as soon as there are kernels, and keep
-    them until their turn comes: 270 MiB of them in the generator.
+    XLA would compute the weights of all layers, and make room for their outputs, as
+    soon as it can, and keep them until their turn comes: 270 MiB in the generator.
     """
     return jax.lax.optimization_barrier(arrays)
+
+
+def _tile_counts(shape: tuple[int, ...], algorithm: Algorithm) -> tuple[int, int, int]:
+    """Images, and in each of them tiles from top to bottom and from left to right."""
+    b, h, w, _ = shape
+    return b, *(1 + (n - algorithm.inputs) // algorithm.step for n in (h, w))
+
+
+def _strips(
+    shape: tuple[int, ...], features: int, algorithm: Algorithm
+) -> strips.Strips:
+    """Rows of tiles of images of that shape, for `features` channels that come out."""
+    b, high, wide = _tile_counts(shape, algorithm)
+    inputs = shape[-1]
+    one = 4 * len(algorithm.data) ** 2  # bytes that a number becomes in all products
+    return strips.Strips.of(
+        b, high, one * wide * (inputs + features), one * inputs * features
+    )
+
+
+def _data(
+    parts: strips.Strips, strip: jax.Array, x_bhwc: jax.Array, algorithm: Algorithm
+) -> Grid:
+    """data x of a strip's tiles."""
+    step = algorithm.step
+    x = parts.take(x_bhwc, strip, step, overlap=algorithm.inputs - step)
+    return _nested(algorithm.data, _tiles(x, algorithm))
 
 
 def _tiles(x_bhwc: jax.Array, algorithm: Algorithm) -> Grid:
@@ -180,9 +228,7 @@ def _tiles(x_bhwc: jax.Array, algorithm: Algorithm) -> Grid:
     ]
 
 
-def _sum_of_tiles(
-    tiles: Grid, algorithm: Algorithm, shape: tuple[int, ...]
-) -> jax.Array:
+def _sum_of_tiles(tiles: Grid, algorithm: Algorithm) -> jax.Array:
     """The transpose of `_tiles`: each pixel sums what the tiles have of it."""
     n, step = algorithm.inputs, algorithm.step
     further = (n - 1) // step  # tiles that reach into the one after the last
@@ -201,7 +247,9 @@ def _sum_of_tiles(
 
     x = overlapped([overlapped(row, 2) for row in tiles], 1)
     b, high, _, wide, _, c = x.shape
-    return x.reshape(b, high * step, wide * step, c)[:, : shape[1], : shape[2]]
+    beyond = (further + 1) * step - n  # pixels that no tile reaches
+    x = x.reshape(b, high * step, wide * step, c)
+    return x[:, : high * step - beyond, : wide * step - beyond]
 
 
 def _nested(matrix: Matrix, grid: Grid | jax.Array) -> Grid:
