@@ -5,6 +5,7 @@ import conftest
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from jax_scadn import checkpoints, errors, measures, methods, selection, training
 from jax_scadn.data import sources
@@ -48,6 +49,14 @@ def test_two_steps_and_two_more_equal_four(train, tmp_path):
     ]
     assert losses[0] == losses[1]
     assert [line["step"] for line in logged(parts)] == [1, 2, 3, 4]
+
+
+def test_saves_do_not_ask_for_sigterm(config, train, tmp_path, monkeypatch):
+    """JAX tells one call, by its number, to stop: that has to be the loop's."""
+    asked = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    fit(config, train, tmp_path)
+    assert not asked
 
 
 def test_epochs_count_whole_batches():
