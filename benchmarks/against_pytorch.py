@@ -47,8 +47,13 @@ _CASES = flags.DEFINE_list("cases", ["*"], "Names or patterns; see --list.")
 _LIST = flags.DEFINE_bool("list", False, "Print the names of all cases and stop.")
 _FORMS = flags.DEFINE_list("forms", ["*"], "Patterns of PyTorch's forms to try.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed pairs of calls.", lower_bound=1)
-_LIMIT = flags.DEFINE_float(
+_COMPILE_LIMIT = flags.DEFINE_float(
     "compile_limit", 300, "Seconds that torch.compile may take for a case."
+)
+_PAIRS_LIMIT = flags.DEFINE_float(
+    "pairs_limit",
+    120,
+    "Seconds after which a case gets no more rounds; it gets one in any case.",
 )
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
 
@@ -102,6 +107,7 @@ class Measured:
             "JAX, s": str(seconds),
             "PyTorch, s": str(torch_seconds),
             "times as fast": str(timing.times_as_fast(self.pairs)),
+            "pairs": len(self.pairs),
             "PyTorch's fastest form": self.form,
             "JAX, GFLOP/s": round(rate),
             "of peak, %": round(100 * rate / peak_rate),
@@ -119,7 +125,11 @@ class OutputsDifferError(Exception):
 
 
 def measure(
-    case: cases.Case, wanted: Sequence[forms.Form], rounds: int, limit: float
+    case: cases.Case,
+    wanted: Sequence[forms.Form],
+    rounds: int,
+    compile_limit: float,
+    pairs_limit: float,
 ) -> Measured:
     """Compares the outputs and times both frameworks.
 
@@ -127,7 +137,8 @@ def measure(
       case: what to time.
       wanted: PyTorch's forms to try, one at least.
       rounds: pairs of calls.
-      limit: seconds that the first call of a compiled form may take.
+      compile_limit: seconds that the first call of a compiled form may take.
+      pairs_limit: seconds after which no further pair is begun.
 
     Raises:
       OutputsDifferError: by more than the case allows.
@@ -162,7 +173,9 @@ def measure(
                     )
                 )
                 try:
-                    seconds = worker.ask("first", limit if form.compiled else None)
+                    seconds = worker.ask(
+                        "first", compile_limit if form.compiled else None
+                    )
                     found = {"first": seconds["seconds"]}
                     found["call"] = worker.ask("call")["seconds"]
                 except processes.WorkerError as error:
@@ -188,6 +201,7 @@ def measure(
             lambda: mine.ask("call")["seconds"],
             lambda: best.ask("call")["seconds"],
             rounds,
+            pairs_limit,
         )
         memory = {"jax": mine.ask("memory"), "pytorch": best.ask("memory")}
         first["pytorch"] = tried[fastest]["first"]
@@ -292,14 +306,15 @@ def _measure_all(
 ) -> int:
     """Measures, prints and writes the cases; 1 where one of them failed."""
     # All rates are set against the machine's peak.
-    peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), _LIMIT.value)
+    limits = _COMPILE_LIMIT.value, _PAIRS_LIMIT.value
+    peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), *limits)
     measured, failures = {peak.case: peak}, {}
     rows = []
     for case in chosen:
         try:
             if case.name not in measured:
                 wanted = _wanted_forms(case, _FORMS.value)
-                found = measure(case, wanted, _ROUNDS.value, _LIMIT.value)
+                found = measure(case, wanted, _ROUNDS.value, *limits)
                 measured[case.name] = found
             rows.append(measured[case.name].row(max(peak.rates)))
         except (OutputsDifferError, processes.WorkerError) as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
+import time
 from collections.abc import Callable, Sequence
 
 
@@ -24,14 +26,26 @@ class Spread:
 
 
 def pairs(
-    first: Callable[[], float], second: Callable[[], float], rounds: int
+    first: Callable[[], float],
+    second: Callable[[], float],
+    rounds: int,
+    limit: float = math.inf,
 ) -> list[tuple[float, float]]:
     """Samples of both, pair by pair, so that a noisy minute meets both.
 
     Which of them is called first alternates.
+
+    Args:
+      first: takes a sample.
+      second: the same.
+      rounds: pairs, if there is time.
+      limit: seconds after which no further pair is begun.
     """
     samples = []
+    end = time.monotonic() + limit
     for number in range(rounds):
+        if samples and time.monotonic() > end:
+            break
         if number % 2:
             b = second()
             samples.append((first(), b))

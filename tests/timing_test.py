@@ -17,6 +17,10 @@ def test_pairs_alternate_and_keep_their_order():
     assert str(timing.times_as_fast(samples)) == "3 (3 to 3)"
 
 
+def test_no_pair_is_begun_after_the_limit():
+    assert len(timing.pairs(lambda: 1.0, lambda: 1.0, 5, limit=-1)) == 1
+
+
 def test_a_slow_minute_that_meets_both_does_not_change_the_ratio():
     samples = [(1.0, 2.0), (10.0, 20.0), (1.1, 2.3)]
     spread = timing.times_as_fast(samples)
