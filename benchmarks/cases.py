@@ -54,9 +54,11 @@ class Case:
         utad = self.task in ("impression-step", "expert-step", "utad-score")
         config = configuration.default("utad" if utad else "scadn")
         config.data.size = self.size
-        config.training.batch_size = self.batch
         config.scoring.images_per_call = self.batch
-        if utad:
+        # IE-Net's stage takes no batch of one image.
+        if self.task in ("scadn-step", "impression-step"):
+            config.training.batch_size = self.batch
+        if self.task == "expert-step":
             config.expert.training.batch_size = self.batch
         for field, value in self.changes:
             configuration.put(config, field, value)

@@ -26,6 +26,10 @@ PLAIN = {
     "odd, by 2": ((6, 4), {"stride": 2, "pad": 1}),
     "7x7": ((12, 7), {"pad": 3}),
     "4x4": ((8, 4), {"pad": 1}),
+    "7x7 of an image": ((14, 7, (3, 64)), {}),
+    "7x7 of an image, padded": ((12, 7, (4, 64)), {"pad": 3}),
+    "7x7 to an image": ((14, 7, (64, 1)), {}),
+    "5x5 to an image, padded": ((12, 5, (64, 3)), {"pad": 2}),
 }
 WIDE = 64
 
@@ -81,6 +85,24 @@ def test_a_cpu_has_its_own_form_and_a_gpu_the_convolution(name):
     x, kernel = arrays(*shape)
     assert ("convolution" in program(how, x, kernel)) == (name in PLAIN)
     assert "convolution" in program(how, x, kernel, platform="cuda")
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [((3, WIDE), {"cpu": 0, "cuda": 1}), ((WIDE, 3), {"cpu": 0, "cuda": 2})],
+)
+def test_gradients_beside_images_are_products_on_a_cpu(channels, expected):
+    """Of the first layer's image nobody wants the gradient."""
+    x, kernel = arrays(12, 7, channels)
+    wanted = (1,) if channels[0] == 3 else (0, 1)
+
+    def total(x, kernel):
+        return jnp.sum(convolution.convolve(x, kernel))
+
+    traced = jax.jit(jax.grad(total, wanted)).trace(x, kernel)
+    for platform, convolutions in expected.items():
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert program.count("stablehlo.convolution") == convolutions, platform
 
 
 def test_narrow_and_bfloat16_convolutions_stay_plain():

@@ -1,8 +1,9 @@
 """Convolution of images: what it is, and how it is computed where.
 
 GPUs get XLA's own convolution. On CPUs XLA's gradients of convolutions take up to four
-times as long as matrix products of the same cost, and minimal filtering needs fewer
-products: there it takes the place of wide convolutions in float32.
+times as long as matrix products of the same cost: there wide convolutions in float32
+are minimal filters, which need fewer products, and the gradients of the first and the
+last layer, with few channels on one side, are products of patches.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import minimal_filtering
+from jax_scadn.networks import minimal_filtering, patches
 
 # Fewer channels than these leave so few products that the sums around them are dearer.
 _WIDE = 64
+_FEW = 4  # channels of an image
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -84,7 +86,12 @@ def _on_cpu(x, kernel, stride, pad, dilation, twice) -> Convolution | None:
     ]
     if min(out) < taps and (stride, dilation, twice) == (1, 1, False):
         return functools.partial(_by_taps, pad=pad)
-    if min(kernel.shape[2:]) < _WIDE or x.dtype != jnp.float32:
+    if x.dtype != jnp.float32:
+        return None
+    few, many = sorted(kernel.shape[2:])
+    if few <= _FEW and many >= _WIDE and (stride, dilation, twice) == (1, 1, False):
+        return lambda x, kernel: patches.convolve(_padded(x, pad), kernel)
+    if few < _WIDE:
         return None
     if (taps, stride, pad, dilation, twice) == (3, 1, 1, 1, True):
         fast, multiple = minimal_filtering.convolve_3x3_on_twice, 1

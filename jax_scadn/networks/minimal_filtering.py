@@ -87,10 +87,11 @@ def convolve_3x3(x_bhwc: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax
         return _filter(x_bhwc, kernel, THREE_TAPS)
     b, h, w, c = x_bhwc.shape
     d = dilation
-    x = x_bhwc.reshape(b, h // d, d, w // d, d, c).transpose(2, 4, 0, 1, 3, 5)
-    y = _filter(x.reshape(d * d * b, h // d, w // d, c), kernel, THREE_TAPS)
+    # Images stay the outermost axis: devices that share a batch exchange nothing.
+    x = x_bhwc.reshape(b, h // d, d, w // d, d, c).transpose(0, 2, 4, 1, 3, 5)
+    y = _filter(x.reshape(b * d * d, h // d, w // d, c), kernel, THREE_TAPS)
     _, h, w, k = y.shape
-    y = y.reshape(d, d, b, h, w, k).transpose(2, 3, 0, 4, 1, 5)
+    y = y.reshape(b, d, d, h, w, k).transpose(0, 3, 1, 4, 2, 5)
     return y.reshape(b, h * d, w * d, k)
 
 
