@@ -1,9 +1,8 @@
 """Convolution of images: what it is, and how it is computed where.
 
 GPUs get XLA's own convolution. On CPUs XLA's gradients of convolutions take up to four
-times as long as matrix products of the same cost: there wide convolutions in float32
-are minimal filters, which need fewer products, and the gradients of the first and the
-last layer, with few channels on one side, are products of patches.
+times as long as matrix products of the same cost, and minimal filtering needs fewer
+products: there it takes the place of wide convolutions in float32.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import minimal_filtering, patches
+from jax_scadn.networks import minimal_filtering
 
 # Fewer channels than these leave so few products that the sums around them are dearer.
 _WIDE = 64
-_FEW = 4  # channels of an image
+_WIDE_ON_TWICE = 32  # where four times as many products are spared
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -41,6 +40,9 @@ def convolve(
       dilation: pixels from tap to tap.
       twice: the image is first enlarged to twice its size by nearest upsampling.
     """
+    if twice and kernel_hwio.shape[0] == stride == 1 and pad == 0:
+        # The same for a pixel before and after it is repeated.
+        return upsample_nearest(convolve(x_bhwc, kernel_hwio))
     by_xla = functools.partial(
         plain, stride=stride, pad=pad, dilation=dilation, twice=twice
     )
@@ -88,14 +90,16 @@ def _on_cpu(x, kernel, stride, pad, dilation, twice) -> Convolution | None:
         return functools.partial(_by_taps, pad=pad)
     if x.dtype != jnp.float32:
         return None
-    few, many = sorted(kernel.shape[2:])
-    if few <= _FEW and many >= _WIDE and (stride, dilation, twice) == (1, 1, False):
-        return lambda x, kernel: patches.convolve(_padded(x, pad), kernel)
-    if few < _WIDE:
+    if (taps, stride, pad, twice) == (1, 1, 0, False):
+        return _by_pixel
+    if min(kernel.shape[2:]) < (_WIDE_ON_TWICE if twice else _WIDE):
         return None
-    if (taps, stride, pad, dilation, twice) == (3, 1, 1, 1, True):
-        fast, multiple = minimal_filtering.convolve_3x3_on_twice, 1
-    elif (taps, stride, twice) == (3, 1, False):
+    if twice and (taps, pad) in ((3, 1), (5, 2)) and (stride, dilation) == (1, 1):
+        # One pixel of the small image is padded for one or two of the large one.
+        return lambda x, kernel: minimal_filtering.convolve_on_twice(
+            _padded(x, 1), kernel
+        )
+    if (taps, stride, twice) == (3, 1, False):
         fast = functools.partial(minimal_filtering.convolve_3x3, dilation=dilation)
         multiple = 2 * dilation
     elif (taps, stride, dilation, twice) == (4, 2, 1, False):
@@ -121,6 +125,12 @@ def _by_taps(x, kernel, *, pad):
         for i in range(kernel.shape[0])
         for j in range(kernel.shape[1])
     )
+
+
+def _by_pixel(x, kernel):
+    """1 x 1 taps: a matrix product."""
+    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return y.reshape(*x.shape[:3], -1)
 
 
 def _padded(x_bhwc: jax.Array, pad: int) -> jax.Array:

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import convolution, layers
+from jax_scadn.networks import convolution, layers, pooling
 
 
 class Impression(NamedTuple):
@@ -33,18 +33,25 @@ class InceptionBlock(nn.Module):
 
     1x1, 3x3 and 5x5 convolutions and a 1x1 one of the 3x3 maxima; each is followed by
     a batch norm and a leaky ReLU.
+
+    Attributes:
+      features: of each branch.
+      twice: the block sees its input enlarged to twice its size by nearest upsampling.
+      dtype: of the computation.
     """
 
     features: int
+    twice: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
-        def branch(x, kernel, name):
+        def branch(x, kernel, name, twice=self.twice):
             conv = layers.Conv(
                 self.features,
                 kernel,
                 pad=kernel // 2,
+                twice=twice,
                 use_bias=False,
                 kernel_init=layers.HE_INIT,
                 dtype=self.dtype,
@@ -53,12 +60,13 @@ class InceptionBlock(nn.Module):
             x = layers.BatchNorm(name=f"norm_{name}")(conv(x), train)
             return nn.leaky_relu(x, 0.1)
 
-        maxima = nn.max_pool(x_bhwc, (3, 3), padding=((1, 1), (1, 1)))
+        seen = convolution.upsample_nearest(x_bhwc) if self.twice else x_bhwc
+        maxima = pooling.max_pool(seen, 3, pad=1)
         branches = [
             branch(x_bhwc, 1, "1x1"),
             branch(x_bhwc, 3, "3x3"),
             branch(x_bhwc, 5, "5x5"),
-            branch(maxima, 1, "pool"),
+            branch(maxima, 1, "pool", twice=False),
         ]
         return jnp.concatenate(branches, axis=-1)
 
@@ -112,8 +120,9 @@ class IENet(nn.Module):
         for i, (features, pool) in enumerate(
             zip(self.features, self.pools, strict=True)
         ):
-            x = InceptionBlock(features, self.dtype, name=f"encoder_{i}")(x, train)
-            x = nn.max_pool(x, (pool, pool), strides=(pool, pool))
+            block = InceptionBlock(features, dtype=self.dtype, name=f"encoder_{i}")
+            x = block(x, train)
+            x = pooling.max_pool(x, pool, pool)
         return Impression(self._decode(x, train), *self._code(x))
 
     def _check(self, shape: tuple[int, ...]) -> None:
@@ -130,7 +139,7 @@ class IENet(nn.Module):
 
     def _code(self, x_bhwc: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """F, mean and log-variance."""
-        features = nn.max_pool(x_bhwc, (2, 2), strides=(2, 2))
+        features = pooling.max_pool(x_bhwc, 2, 2)
         x = self._head_conv(self.head_features, "head_0")(features)
         x = self._head_conv(features.shape[-1], "head_1")(nn.relu(x))
         x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
@@ -146,8 +155,11 @@ class IENet(nn.Module):
         for i, (features, factor) in enumerate(
             zip(self.decoder_features, (1, *inner), strict=True)
         ):
-            x = convolution.upsample_nearest(x, factor)
-            x = InceptionBlock(features, self.dtype, name=f"decoder_{i}")(x, train)
+            twice = factor % 2 == 0  # the block does it with less work
+            x = convolution.upsample_nearest(x, factor // 2 if twice else factor)
+            x = InceptionBlock(features, twice, self.dtype, name=f"decoder_{i}")(
+                x, train
+            )
         x = layers.Conv(
             self.channels,
             1,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jax_scadn.networks import layers as layers_lib
+from jax_scadn.networks import pooling
 
 # Name and channels of each convolution, in order.
 CONVOLUTIONS = {
@@ -56,7 +57,7 @@ class Features(nn.Module):
         features = {}
         for name, channels in CONVOLUTIONS.items():
             if name in ("conv2_1", "conv3_1"):
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = pooling.max_pool(x, 2, 2)
             conv = layers_lib.Conv(
                 channels,
                 3,
