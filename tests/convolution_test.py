@@ -22,6 +22,9 @@ FAST = {
     "1x1, enlarged": ((4, 1), {"twice": True}),
     "5x5, enlarged": ((5, 5), {"pad": 2, "twice": True}),
     "narrow, enlarged": ((4, 5, (32, 33)), {"pad": 2, "twice": True}),
+    "5x5, enlarged, mirrored": ((5, 5), {"pad": 2, "twice": True, "mirror": True}),
+    "mirrored, as small as may be": ((3, 5), {"pad": 2, "twice": True, "mirror": True}),
+    "3x3, mirrored": ((8, 3), {"pad": 1, "mirror": True}),
     "smaller than its kernel": ((4, 4), {"pad": 1}),
 }
 PLAIN = {
@@ -30,6 +33,7 @@ PLAIN = {
     "odd, by 2": ((6, 4), {"stride": 2, "pad": 1}),
     "7x7": ((12, 7), {"pad": 3}),
     "4x4": ((8, 4), {"pad": 1}),
+    "3x3, enlarged, mirrored": ((5, 3), {"pad": 1, "twice": True, "mirror": True}),
     "5x5, enlarged, less padded": ((5, 5), {"pad": 1, "twice": True}),
 }
 WIDE = 64
@@ -41,10 +45,13 @@ def arrays(size, taps, channels=(WIDE, WIDE + 1)):
     return x, kernel / (taps * channels[0] ** 0.5)
 
 
-def reference(x, kernel, stride=1, pad=0, dilation=1, twice=False):
+def reference(x, kernel, stride=1, pad=0, dilation=1, twice=False, mirror=False):
     """XLA's convolution, in float32."""
     if twice:
         x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+    if mirror:
+        x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        pad = 0
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), ((pad, pad), (pad, pad)),
         rhs_dilation=(dilation, dilation), dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -140,8 +147,8 @@ def test_upsample_repeats_pixels():
 
 
 def test_the_layer_hands_on_all_of_its_fields():
-    layer = layers.Conv(WIDE, 3, stride=2, pad=2, dilation=2, twice=True)
+    layer = layers.Conv(WIDE, 3, stride=2, pad=2, dilation=2, twice=True, mirror=True)
     x, _ = arrays(8, 3)
     variables = layer.init(jax.random.key(0), x)
-    expected = reference(x, variables["params"]["conv"]["kernel"], 2, 2, 2, True)
+    expected = reference(x, variables["params"]["conv"]["kernel"], 2, 2, 2, True, True)
     assert_close(layer.apply(variables, x), expected)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_scadn.networks import discriminator, generator, layers
+from jax_scadn.networks import convolution, discriminator, generator, layers
 
 
 def test_instance_norm_has_zero_mean_and_unit_biased_variance():
@@ -28,7 +28,7 @@ def test_instance_norm_is_float32_inside():
 def test_reflect_pad_leaves_out_the_edge():
     x = jnp.arange(3.0).reshape(1, 1, 3, 1) * jnp.ones((1, 3, 1, 1))
     np.testing.assert_array_equal(
-        layers.reflect_pad(x, 2)[0, 0, :, 0], [2, 1, 0, 1, 2, 1, 0]
+        convolution.reflect_pad(x, 2)[0, 0, :, 0], [2, 1, 0, 1, 2, 1, 0]
     )
 
 

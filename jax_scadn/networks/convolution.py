@@ -29,27 +29,39 @@ def convolve(
     pad: int = 0,
     dilation: int = 1,
     twice: bool = False,
+    mirror: bool = False,
 ) -> jax.Array:
-    """Convolution with zero padding.
+    """Convolution.
 
     Args:
       x_bhwc: images.
       kernel_hwio: (height, width, C, K), square.
       stride: in pixels, both ways.
-      pad: zeros on each side.
+      pad: pixels on each side, which are zeros.
       dilation: pixels from tap to tap.
       twice: the image is first enlarged to twice its size by nearest upsampling.
+      mirror: what is padded are no zeros, but the image's own pixels, see
+        `reflect_pad`.
     """
+    if mirror and not twice:
+        x_bhwc, pad, mirror = reflect_pad(x_bhwc, pad), 0, False
     if twice and kernel_hwio.shape[0] == stride == 1 and pad == 0:
         # The same for a pixel before and after it is repeated.
         return upsample_nearest(convolve(x_bhwc, kernel_hwio))
-    by_xla = functools.partial(
-        plain, stride=stride, pad=pad, dilation=dilation, twice=twice
-    )
-    on_cpu = _on_cpu(x_bhwc, kernel_hwio, stride, pad, dilation, twice)
+    how = (stride, pad, dilation, twice, mirror)
+    on_cpu = _on_cpu(x_bhwc, kernel_hwio, *how)
+
+    def by_xla(x_bhwc, kernel_hwio):
+        return plain(x_bhwc, kernel_hwio, *how)
+
     if on_cpu is None:
         return by_xla(x_bhwc, kernel_hwio)
     return jax.lax.platform_dependent(x_bhwc, kernel_hwio, cpu=on_cpu, default=by_xla)
+
+
+def reflect_pad(x_bhwc: jax.Array, pad: int) -> jax.Array:
+    """Pads height and width by mirroring, without repeating the edge."""
+    return jnp.pad(x_bhwc, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
 
 
 def upsample_nearest(x_bhwc: jax.Array, factor: int = 2) -> jax.Array:
@@ -66,10 +78,14 @@ def plain(
     pad: int = 0,
     dilation: int = 1,
     twice: bool = False,
+    mirror: bool = False,
 ) -> jax.Array:
     """`convolve` by XLA on every platform."""
+    x_bhwc = upsample_nearest(x_bhwc) if twice else x_bhwc
+    if mirror:
+        x_bhwc, pad = reflect_pad(x_bhwc, pad), 0
     return jax.lax.conv_general_dilated(
-        upsample_nearest(x_bhwc) if twice else x_bhwc,
+        x_bhwc,
         kernel_hwio,
         (stride, stride),
         ((pad, pad), (pad, pad)),
@@ -78,7 +94,7 @@ def plain(
     )
 
 
-def _on_cpu(x, kernel, stride, pad, dilation, twice) -> Convolution | None:
+def _on_cpu(x, kernel, stride, pad, dilation, twice, mirror) -> Convolution | None:
     """What is faster than XLA's convolution on a CPU, if anything is."""
     taps = kernel.shape[0]
     enlarged = 2 if twice else 1
@@ -94,6 +110,9 @@ def _on_cpu(x, kernel, stride, pad, dilation, twice) -> Convolution | None:
         return _by_pixel
     if min(kernel.shape[2:]) < (_WIDE_ON_TWICE if twice else _WIDE):
         return None
+    if mirror:
+        alike = (taps, stride, pad, dilation) == (5, 1, 2, 1) and min(x.shape[1:3]) > 2
+        return _twice_mirrored if alike else None
     if twice and (taps, pad) in ((3, 1), (5, 2)) and (stride, dilation) == (1, 1):
         # One pixel of the small image is padded for one or two of the large one.
         return lambda x, kernel: minimal_filtering.convolve_on_twice(
@@ -109,6 +128,27 @@ def _on_cpu(x, kernel, stride, pad, dilation, twice) -> Convolution | None:
     if any(n % multiple for n in out):
         return None
     return lambda x, kernel: fast(_padded(x, pad), kernel)
+
+
+def _twice_mirrored(x, kernel):
+    """5 x 5 taps on the image enlarged to twice its size and padded by two pixels.
+
+    Repeating the edge of the small image is mirroring the large one, but for the outer
+    one of the two pixels: what sees that is computed apart.
+    """
+    repeated = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    y = minimal_filtering.convolve_on_twice(repeated, kernel)
+
+    def mirrored(part):
+        return reflect_pad(upsample_nearest(part), 2)
+
+    def filtered(part):
+        return _by_taps(part, kernel, pad=0)
+
+    y = y.at[:, :1].set(filtered(mirrored(x[:, :3])[:, :5]))
+    y = y.at[:, -1:].set(filtered(mirrored(x[:, -3:])[:, -5:]))
+    y = y.at[:, :, :1].set(filtered(mirrored(x[:, :, :3])[:, :, :5]))
+    return y.at[:, :, -1:].set(filtered(mirrored(x[:, :, -3:])[:, :, -5:]))
 
 
 def _by_taps(x, kernel, *, pad):

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import convolution, layers
+from jax_scadn.networks import layers
 
 
 def _conv(
@@ -24,14 +24,22 @@ def _conv(
     kernel: int,
     stride: int = 1,
     *,
+    twice: bool = False,
     dtype: jnp.dtype,
     name: str,
 ) -> jax.Array:
     """Convolution of the calling module, padded by reflection."""
-    x = layers.reflect_pad(x_bhwc, (kernel - 1) // 2)
     return layers.Conv(
-        features, kernel, stride, kernel_init=layers.HE_INIT, dtype=dtype, name=name
-    )(x)
+        features,
+        kernel,
+        stride,
+        pad=(kernel - 1) // 2,
+        twice=twice,
+        mirror=True,
+        kernel_init=layers.HE_INIT,
+        dtype=dtype,
+        name=name,
+    )(x_bhwc)
 
 
 class ContentEncoder(nn.Module):
@@ -107,9 +115,13 @@ class Decoder(nn.Module):
             y = nn.relu(normed(x, 2 * i, name=f"block_{i}_conv_0"))
             x = x + normed(y, 2 * i + 1, name=f"block_{i}_conv_1")
         for i in (0, 1):
-            x = convolution.upsample_nearest(x)
             x = _conv(
-                x, self.width << (1 - i), 5, dtype=self.dtype, name=f"upsampled_{i}"
+                x,
+                self.width << (1 - i),
+                5,
+                twice=True,
+                dtype=self.dtype,
+                name=f"upsampled_{i}",
             )
             x = nn.relu(layers.LayerNorm(name=f"norm_{i}")(x))
         x = _conv(x, self.channels, 7, dtype=self.dtype, name="output")

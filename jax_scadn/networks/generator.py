@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import layers
+from jax_scadn.networks import convolution, layers
 
 
 class ResidualBlock(nn.Module):
@@ -18,12 +18,12 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x_bhwc: jax.Array) -> jax.Array:
         features = x_bhwc.shape[-1]
-        y = layers.reflect_pad(x_bhwc, self.dilation)
+        y = convolution.reflect_pad(x_bhwc, self.dilation)
         y = layers.Conv(
             features, 3, dilation=self.dilation, dtype=self.dtype, name="conv_0"
         )(y)
         y = nn.relu(layers.instance_norm(y))
-        y = layers.reflect_pad(y, 1)
+        y = convolution.reflect_pad(y, 1)
         y = layers.Conv(features, 3, dtype=self.dtype, name="conv_1")(y)
         return x_bhwc + layers.instance_norm(y)
 
@@ -51,7 +51,7 @@ class Generator(nn.Module):
             conv = layers.Conv(features, kernel, dtype=self.dtype, name=name, **options)
             return nn.relu(layers.instance_norm(conv(x)))
 
-        x = layers.reflect_pad(images_bhwc, 3)
+        x = convolution.reflect_pad(images_bhwc, 3)
         x = normed(x, self.width, 7, name="encoder_0")
         for i in (1, 2, 3):
             x = normed(x, self.width << i, 4, stride=2, pad=1, name=f"encoder_{i}")
@@ -60,6 +60,6 @@ class Generator(nn.Module):
         for i in (0, 1, 2):
             features = self.width << (2 - i)
             x = normed(x, features, 3, pad=1, twice=True, name=f"decoder_{i}")
-        x = layers.reflect_pad(x, 3)
+        x = convolution.reflect_pad(x, 3)
         x = layers.Conv(self.channels, 7, dtype=self.dtype, name="decoder_3")(x)
         return (jnp.tanh(x.astype(jnp.float32)) + 1) / 2

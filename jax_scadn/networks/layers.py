@@ -17,11 +17,6 @@ LAYER_NORM_EPS = 1e-5
 LAYER_NORM_DDOF = 1  # the unbiased standard deviation
 
 
-def reflect_pad(x_bhwc: jax.Array, pad: int) -> jax.Array:
-    """Pads height and width by mirroring, without repeating the edge."""
-    return jnp.pad(x_bhwc, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-
-
 def instance_norm(x_bhwc: jax.Array, eps: float = 1e-5) -> jax.Array:
     """Normalises each channel of each image over its pixels, in float32.
 
@@ -125,6 +120,7 @@ class Conv(nn.Module):
     pad: int = 0
     dilation: int = 1
     twice: bool = False
+    mirror: bool = False
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = WEIGHT_INIT
     dtype: jnp.dtype = jnp.float32
@@ -133,7 +129,13 @@ class Conv(nn.Module):
     def __call__(self, x_bhwc: jax.Array) -> jax.Array:
         def convolve(x_bhwc, kernel_hwio, *_, **__):
             return convolution.convolve(
-                x_bhwc, kernel_hwio, self.stride, self.pad, self.dilation, self.twice
+                x_bhwc,
+                kernel_hwio,
+                self.stride,
+                self.pad,
+                self.dilation,
+                self.twice,
+                self.mirror,
             )
 
         return nn.Conv(
