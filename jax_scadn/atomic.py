@@ -22,7 +22,8 @@ def replacing(path: pathlib.Path, tag: str = "") -> Iterator[pathlib.Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not tell it
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not tell it
         raise
     finally:
         part.unlink(missing_ok=True)

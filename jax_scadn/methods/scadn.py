@@ -406,7 +406,6 @@ class Scadn:
         masks_mhw = self._masks_of_this_device(shared_by)
 
         def under_mask(mask_hw):
-            mask_hw = mask_hw.astype(jnp.float32)
             repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
             mask = mask_hw[None, :, :, None]
             filled = images_bhwc * (1 - mask) + repainted * mask
@@ -426,11 +425,8 @@ class Scadn:
         return maps, pictures
 
     def _masks_of_this_device(self, shared_by: str | None) -> jax.Array:
-        """All masks, or as many of each scale as fall to a device, as int8.
-
-        They are a constant, of which the compiler keeps several copies.
-        """
-        masks_mhw = jnp.asarray(self.masks_mhw, jnp.int8)
+        """All masks, or as many of each scale as fall to a device."""
+        masks_mhw = jnp.asarray(self.masks_mhw)
         if shared_by is None:
             return masks_mhw
         masks_kmhw = masks_mhw.reshape(self.maps, self.shares, *masks_mhw.shape[1:])
