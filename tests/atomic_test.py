@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from jax_scadn import atomic
@@ -17,6 +20,15 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         fail_halfway()
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_of_the_file_system_names_the_file(tmp_path):
+    path = tmp_path / "map.png"
+    with (
+        pytest.raises(OSError, match=r"No space left.*map\.png"),
+        atomic.replacing(path),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_ending_is_kept(tmp_path):
