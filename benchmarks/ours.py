@@ -168,12 +168,16 @@ def _measure(measure) -> dict[str, Any]:
 
 
 def _drawn(shapes, names: Mapping[str, str], network: str):
-    """Variables of a network by PyTorch's names, see `benchmarks.weights`."""
+    """Variables of a network by PyTorch's names, see `benchmarks.weights`.
+
+    One after the other is drawn and put on the device: memory is measured.
+    """
     flat = state_dict.flatten(shapes)
-    arrays = {
-        name: weights.drawn(
-            f"{network}.{name}", state_dict.torch_shape(flat[ours].shape)
-        )
-        for name, ours in names.items()
-    }
-    return jax.device_put(state_dict.to_flax_tree(arrays, names, network))
+
+    def put(name, shape):
+        array = weights.drawn(f"{network}.{name}", state_dict.torch_shape(shape))
+        return jax.block_until_ready(jax.device_put(state_dict.to_flax(array)))
+
+    return state_dict.unflatten(
+        {ours: put(name, flat[ours].shape) for name, ours in names.items()}
+    )

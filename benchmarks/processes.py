@@ -13,11 +13,8 @@ import sys
 import tempfile
 from typing import Any
 
-# What is compiled is compiled anew, so that the first call shows what that takes.
-_NOTHING_CACHED = {
-    "JAX_ENABLE_COMPILATION_CACHE": "false",
-    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-}
+# PyTorch compiles anew, so that the first call shows what that takes.
+_NOTHING_CACHED = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
 
 
 class WorkerError(Exception):
@@ -29,9 +26,10 @@ class Worker:
 
     Args:
       task: JSON for the worker.
+      compiled: folder in which JAX looks for compiled programs and leaves them.
     """
 
-    def __init__(self, task: dict[str, Any]):
+    def __init__(self, task: dict[str, Any], compiled: str | os.PathLike[str]):
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps(task)],
@@ -39,7 +37,13 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=os.environ | _NOTHING_CACHED,
+            env=os.environ
+            | _NOTHING_CACHED
+            | {
+                "JAX_ENABLE_COMPILATION_CACHE": "true",
+                "JAX_COMPILATION_CACHE_DIR": str(compiled),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            },
         )
 
     def __enter__(self) -> Worker:
