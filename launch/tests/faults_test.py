@@ -8,6 +8,7 @@ systems.
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -193,7 +194,8 @@ def test_flags_that_do_not_suffice(tmp_path, flags):
 @pytest.mark.parametrize(
     ("moment", "message"),
     [
-        ("checkpoints/last/3", "the checkpoint of step 3 is whole"),
+        # Steps go on while the disk fills up.
+        ("checkpoints/last/3", r"the checkpoint of step \d+ is whole"),
         (CALIBRATED, "goes on from the last checkpoint"),
     ],
 )
@@ -224,7 +226,7 @@ def test_the_disk_is_full(tmp_path, expected, moment, message):
             if line.startswith("error: ") and "another process" not in line
         ]
         assert "No space left on device" in said
-        assert message in said
+        assert re.search(message, said)
         ballast.unlink()
         status, _, error = processes.finish(processes.start(workdir, 2, 2))
         assert status == 0, error[-3000:]
