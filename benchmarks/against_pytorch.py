@@ -17,11 +17,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
-import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import platform
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -54,6 +54,9 @@ _PAIRS_LIMIT = flags.DEFINE_float(
     "pairs_limit",
     120,
     "Seconds after which a case gets no more rounds; it gets one in any case.",
+)
+_PYTORCH = flags.DEFINE_string(
+    "pytorch_python", sys.executable, "Python that has PyTorch, if another one has."
 )
 _OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
 
@@ -132,6 +135,7 @@ def measure(
     rounds: int,
     compile_limit: float,
     pairs_limit: float,
+    pytorch: str,
 ) -> Measured:
     """Compares the outputs and times both frameworks.
 
@@ -141,6 +145,7 @@ def measure(
       rounds: pairs of calls.
       compile_limit: seconds that the first call of a compiled form may take.
       pairs_limit: seconds after which no further pair is begun.
+      pytorch: a Python that has it.
 
     Raises:
       OutputsDifferError: by more than the case allows.
@@ -170,6 +175,7 @@ def measure(
                             "form": dataclasses.asdict(form),
                         },
                         folder,
+                        pytorch,
                     )
                 )
                 try:
@@ -269,11 +275,24 @@ def _wanted_forms(case: cases.Case, patterns: Sequence[str]) -> list[forms.Form]
 def _machine() -> dict[str, Any]:
     return {
         "jax": jax.__version__,
-        "torch": importlib.metadata.version("torch"),
+        "torch": _pytorch_version(),
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
     }
+
+
+def _pytorch_version() -> str:
+    command = [_PYTORCH.value, "-c", "import torch; print(torch.__version__)"]
+    try:
+        return subprocess.check_output(
+            command, text=True, stderr=subprocess.DEVNULL
+        ).strip()
+    except (OSError, subprocess.CalledProcessError):
+        raise errors.UserError(
+            f"{_PYTORCH.value} has no PyTorch: pip install 'jax_scadn[torch]', or "
+            "--pytorch_python=PATH for a Python that has it"
+        ) from None
 
 
 def main(_) -> int:
@@ -282,8 +301,6 @@ def main(_) -> int:
     if _LIST.value:
         print("\n".join([*by_name, *others]))
         return 0
-    if importlib.util.find_spec("torch") is None:
-        raise errors.UserError("PyTorch is needed: pip install 'jax_scadn[torch]'")
     chosen = _selected(list(by_name), _CASES.value)
     chosen_others = _selected(list(others), _CASES.value)
     if not chosen and not chosen_others:
@@ -298,7 +315,8 @@ def main(_) -> int:
     for module in _OTHERS.values():
         names = [name for name in module.CASES if name in chosen_others]
         if names:
-            found, rows = module.measure(names, _ROUNDS.value)
+            pytorch = [_PYTORCH.value] if module is first_scores else []
+            found, rows = module.measure(names, _ROUNDS.value, *pytorch)
             print(tables.markdown(rows), flush=True)
             tables.write({"machine": machine, **found}, rows, output, module.NAME)
     return status
@@ -309,15 +327,15 @@ def _measure_all(
 ) -> int:
     """Measures, prints and writes the cases; 1 where one of them failed."""
     # All rates are set against the machine's peak.
-    limits = _COMPILE_LIMIT.value, _PAIRS_LIMIT.value
-    peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), *limits)
+    how = _COMPILE_LIMIT.value, _PAIRS_LIMIT.value, _PYTORCH.value
+    peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), *how)
     measured, failures = {peak.case: peak}, {}
     rows = []
     for case in chosen:
         try:
             if case.name not in measured:
                 wanted = _wanted_forms(case, _FORMS.value)
-                found = measure(case, wanted, _ROUNDS.value, *limits)
+                found = measure(case, wanted, _ROUNDS.value, *how)
                 measured[case.name] = found
             rows.append(measured[case.name].row(max(peak.rates)))
         except (OutputsDifferError, processes.WorkerError) as error:

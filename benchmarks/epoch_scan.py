@@ -14,10 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import timing
+from benchmarks import timing, training_loop
 from configs import digits
-from jax_scadn import configuration, methods, training
-from jax_scadn.data import pipeline, sources
+from jax_scadn import configuration
 
 NAME = "epoch_scan"
 CASES = ("epoch-as-one-scan",)
@@ -47,48 +46,28 @@ def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
 
 def compare(config, rounds: int, steps: int) -> list[tuple[float, float]]:
     """Seconds of that many steps: pairs (loop, scan), both compiled before."""
-    (stage,) = methods.create(config).stages
-    hyper = jax.device_put(stage.hyperparameters(config))
-    train = sources.load(config.data, config.seed).train
-    source = pipeline.Images(train)
-    batches = pipeline.training_iterator(
-        source,
-        config.training.batch_size,
-        config.seed,
-        config.data.flip,
-        config.data.threads,
-    )
+    training = training_loop.Loop(config)
+    source = training.source
     images = jax.device_put(np.stack([source[i]["image"] for i in range(len(source))]))
     order = np.random.default_rng(0).integers(
         len(images), size=(steps, config.training.batch_size)
     )
-    state = training.init(stage, config.seed)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def epoch(state, hyper, images, order):
         def step(state, batch):
-            return stage.step(state, hyper, {"image": images[batch]})
+            return training.stage.step(state, hyper, {"image": images[batch]})
 
         return jax.lax.scan(step, state, order)
 
     def loop() -> float:
-        nonlocal state
-        start = time.perf_counter()
-        late = {}
-        for _ in range(steps):
-            batch = jax.device_put(next(batches))
-            state, metrics = training.train_step(stage, state, hyper, batch)
-            jax.device_get(late)
-            late = metrics
-        jax.block_until_ready(state)
-        return time.perf_counter() - start
+        return training.seconds(steps)
 
     def scan() -> float:
-        nonlocal state
         start = time.perf_counter()
-        state, metrics = epoch(state, hyper, images, order)
+        training.state, metrics = epoch(training.state, training.hyper, images, order)
         jax.device_get(metrics)
-        jax.block_until_ready(state)
+        jax.block_until_ready(training.state)
         return time.perf_counter() - start
 
     loop()

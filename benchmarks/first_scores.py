@@ -28,18 +28,21 @@ _TORCH = "benchmarks.twins.first_score"
 _TOLERANCE = 1e-3  # relative, of the scores
 
 
-def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
+def measure(
+    names: list[str], rounds: int, pytorch: str
+) -> tuple[dict[str, Any], list[dict]]:
     """Results by name and way, and the rows of their table.
 
     Args:
       names: out of `CASES`.
       rounds: processes of each way, one after the other in turn.
+      pytorch: a Python that has it.
     """
     found = {}
     rows = []
     for name in names:
         case = cases.Case("scadn-score", int(name.rpartition("-")[2]), 1)
-        found[name] = _measure(case, rounds)
+        found[name] = _measure(case, rounds, pytorch)
         rows += [
             {"case": name, "way": way, "seconds": str(timing.Spread.of(seconds))}
             for way, seconds in found[name].items()
@@ -47,12 +50,13 @@ def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
     return {"seconds": found}, rows
 
 
-def _measure(case: cases.Case, rounds: int) -> dict[str, list[float]]:
+def _measure(case: cases.Case, rounds: int, pytorch: str) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        _prepare(case, folder)
-        jax_command = ["benchmarks.first_score", str(folder / "run"), str(folder)]
-        torch_command = [_TORCH, str(folder)]
+        torch_command = [pytorch, "-m", _TORCH, str(folder)]
+        _prepare(case, folder, torch_command)
+        module = "benchmarks.first_score"
+        jax_command = [sys.executable, "-m", module, str(folder / "run"), str(folder)]
         ways = {
             "JAX, cold cache": (jax_command, None),
             "JAX, warm cache": (jax_command, folder / "warm"),
@@ -73,7 +77,7 @@ def _measure(case: cases.Case, rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def _prepare(case: cases.Case, folder: pathlib.Path) -> None:
+def _prepare(case: cases.Case, folder: pathlib.Path, pytorch: list[str]) -> None:
     """Writes an image, a detector and PyTorch's weights of the same generator."""
     config = case.settings
     np.save(folder / "image.npy", ours.inputs(case)["image"])
@@ -81,15 +85,14 @@ def _prepare(case: cases.Case, folder: pathlib.Path) -> None:
     settings = configuration.flat(config)
     (folder / "settings.json").write_text(json.dumps(settings))
     ours.scoring_detector(case).save(folder / "run")
-    save = [sys.executable, "-m", _TORCH, str(folder), "save"]
-    subprocess.run(save, check=True)
+    subprocess.run([*pytorch, "save"], check=True)
 
 
 def _run(command: list[str], cache: pathlib.Path | None) -> tuple[float, float]:
     """Seconds until a process has printed its score, and the score.
 
     Args:
-      command: module and arguments.
+      command: Python, module and arguments.
       cache: the user's cache folder; None is an empty one.
     """
     environment = os.environ.copy()
@@ -99,7 +102,7 @@ def _run(command: list[str], cache: pathlib.Path | None) -> tuple[float, float]:
         environment["XDG_CACHE_HOME"] = str(cache or empty)
         start = time.perf_counter()
         with subprocess.Popen(
-            [sys.executable, "-m", *command],
+            command,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,

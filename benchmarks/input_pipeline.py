@@ -11,17 +11,16 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from PIL import Image
 
-from benchmarks import timing
+from benchmarks import timing, training_loop
 from configs import small_cpu
-from jax_scadn import configuration, methods, training
-from jax_scadn.data import lace, pipeline, sources
+from jax_scadn import configuration
+from jax_scadn.data import lace
 
 NAME = "input_pipeline"
 CASES = ("input-kept-in-memory", "input-read-each-epoch")
@@ -64,46 +63,21 @@ def write_images(folder: pathlib.Path, count: int, size: int) -> None:
 
 
 def compare(config, rounds: int, steps: int) -> dict[str, list]:
-    """Seconds of that many steps: pairs (synthetic, files), and of the batches alone.
-
-    Losses are fetched one step late, as the training loop does.
-    """
-    (stage,) = methods.create(config).stages
-    hyper = jax.device_put(stage.hyperparameters(config))
-    train = sources.load(config.data, config.seed).train
-    batches = pipeline.training_iterator(
-        pipeline.Images(train),
-        config.training.batch_size,
-        config.seed,
-        config.data.flip,
-        config.data.threads,
-    )
-    waiting = jax.device_put(next(batches))
-    state = training.init(stage, config.seed)
-
-    def sample(next_batch: Callable[[], dict[str, np.ndarray]]) -> float:
-        nonlocal state
-        start = time.perf_counter()
-        late = {}
-        for _ in range(steps):
-            batch = jax.device_put(next_batch())
-            state, metrics = training.train_step(stage, state, hyper, batch)
-            jax.device_get(late)
-            late = metrics
-        jax.block_until_ready(state)
-        return time.perf_counter() - start
+    """Seconds of that many steps, pairs (synthetic, files), and of batches alone."""
+    training = training_loop.Loop(config)
+    waiting = jax.device_put(next(training.batches))
 
     def from_files() -> float:
-        return sample(lambda: next(batches))
+        return training.seconds(steps)
 
     def synthetic() -> float:
-        return sample(lambda: waiting)
+        return training.seconds(steps, lambda: waiting)
 
-    sample(lambda: waiting)  # compiles
+    synthetic()  # compiles
     from_files()  # reads all files that are to be kept
     return {
         "pairs": timing.pairs(synthetic, from_files, rounds),
-        "alone": [_alone(batches, steps) for _ in range(rounds)],
+        "alone": [_alone(training.batches, steps) for _ in range(rounds)],
         "steps": steps,
     }
 

@@ -27,12 +27,18 @@ class Worker:
     Args:
       task: JSON for the worker.
       compiled: folder in which JAX looks for compiled programs and leaves them.
+      interpreter: of Python; this process' own by default.
     """
 
-    def __init__(self, task: dict[str, Any], compiled: str | os.PathLike[str]):
+    def __init__(
+        self,
+        task: dict[str, Any],
+        compiled: str | os.PathLike[str],
+        interpreter: str = sys.executable,
+    ):
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", json.dumps(task)],
+            [interpreter, "-m", "benchmarks.worker", json.dumps(task)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -151,8 +151,8 @@ class Training(nn.Module):
         ]
 
     def random(self, batch: int) -> Tensors:
-        """What a step draws: the mask of each image."""
-        return {"drawn": torch.randint(len(self.masks), (batch,))}
+        """What a step draws: the mask of each image, with JAX's type of integers."""
+        return {"drawn": torch.randint(len(self.masks), (batch,), dtype=torch.int32)}
 
     def forward(self, images_u8: torch.Tensor, drawn: torch.Tensor) -> Tensors:
         """All losses; the sum of those of the two networks is `loss`."""

@@ -1,0 +1,60 @@
+"""Training on a configuration's images, as `jax_scadn.training` does it, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from jax_scadn import methods, training
+from jax_scadn.data import pipeline, sources
+
+
+class Loop:
+    """A training of one stage.
+
+    Args:
+      config: resolved settings.
+
+    Attributes:
+      stage: what is trained.
+      hyper: its hyperparameters, on the device.
+      state: on the device; each call goes on from it.
+      source: all training images.
+      batches: an endless iterator of batches on the host.
+    """
+
+    def __init__(self, config):
+        (self.stage,) = methods.create(config).stages
+        self.hyper = jax.device_put(self.stage.hyperparameters(config))
+        self.state = training.init(self.stage, config.seed)
+        self.source = pipeline.Images(sources.load(config.data, config.seed).train)
+        self.batches = pipeline.training_iterator(
+            self.source,
+            config.training.batch_size,
+            config.seed,
+            config.data.flip,
+            config.data.threads,
+        )
+
+    def seconds(self, steps: int, next_batch: Callable[[], Any] | None = None) -> float:
+        """Of that many steps; losses are fetched one step late.
+
+        Args:
+          steps: at least one.
+          next_batch: gives each step its batch; `batches` does if it is None.
+        """
+        next_batch = next_batch or self.batches.__next__
+        start = time.perf_counter()
+        late = {}
+        for _ in range(steps):
+            batch = jax.device_put(next_batch())
+            self.state, metrics = training.train_step(
+                self.stage, self.state, self.hyper, batch
+            )
+            jax.device_get(late)
+            late = metrics
+        jax.block_until_ready(self.state)
+        return time.perf_counter() - start
