@@ -80,6 +80,19 @@ def test_steps_draw_for_themselves_what_is_not_given(task):
     assert losses[0] != given[-1]["reconstruction_loss"]
 
 
+@pytest.mark.parametrize("task", ["scadn-step", "impression-step"])
+def test_steps_draw_what_is_given(task):
+    """`torch.compile` would compile a step anew for other types or shapes."""
+    case = tiny(task)
+    settings = configuration.flat(case.settings)
+    module = workloads._module(task, settings, ours.inputs(case))
+    drawn = {k: v.numpy() for k, v in module.random(case.batch).items()}
+    given, *_ = ours.given(case)
+    assert set(drawn) == set(given)
+    for name, array in drawn.items():
+        assert (array.dtype, array.shape) == (given[name].dtype, given[name].shape)
+
+
 def test_flops_of_a_generator_by_hand():
     """One image under twelve masks, twice the products of each convolution."""
     case = cases.Case("scadn-score", 32, 1, tuple(SCADN.items()))
