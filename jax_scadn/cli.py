@@ -18,7 +18,13 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jax_scadn import compilation_cache, configuration, distributed, errors
+from jax_scadn import (
+    compilation_cache,
+    compiler_memory,
+    configuration,
+    distributed,
+    errors,
+)
 
 flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
 
@@ -113,6 +119,7 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
             raise errors.UserError(f"{left[-1]!r} is no flag; flags start with --")
         if _COMPILATION_CACHE.value:
             compilation_cache.enable()
+        compiler_memory.give_back()
         return left[1:]
 
     def start(argv: list[str]) -> int | None:

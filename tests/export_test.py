@@ -115,7 +115,8 @@ def test_float32_under_bfloat16_is_in_norms_and_at_the_output_only():
     norms = 4 + 2 * 1 + 3
     assert len(up) == norms + 1
     assert len(down) == norms + 1  # that of the images
-    assert not operations(scadn_score("float32"), "convert")
+    in_float32 = operations(scadn_score("float32"), "convert")
+    assert {pair[0][1] for pair in in_float32} == {"ui8"}  # the masks
     relus = r"stablehlo\.maximum %\w+, %\w+ : tensor<\d+x5x[^>]*x(\w+)>"
     assert set(re.findall(relus, scadn_score("bfloat16"))) == {"bf16"}
 

@@ -406,6 +406,7 @@ class Scadn:
         masks_mhw = self._masks_of_this_device(shared_by)
 
         def under_mask(mask_hw):
+            mask_hw = mask_hw.astype(images_bhwc.dtype)
             repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
             mask = mask_hw[None, :, :, None]
             filled = images_bhwc * (1 - mask) + repainted * mask
@@ -425,8 +426,9 @@ class Scadn:
         return maps, pictures
 
     def _masks_of_this_device(self, shared_by: str | None) -> jax.Array:
-        """All masks, or as many of each scale as fall to a device."""
-        masks_mhw = jnp.asarray(self.masks_mhw)
+        """All masks, or as many of each scale as fall to a device; bytes."""
+        # The compiler keeps some copies of what is constant in a program.
+        masks_mhw = jnp.asarray(self.masks_mhw, jnp.uint8)
         if shared_by is None:
             return masks_mhw
         masks_kmhw = masks_mhw.reshape(self.maps, self.shares, *masks_mhw.shape[1:])
