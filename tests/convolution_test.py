@@ -9,6 +9,8 @@ import pytest
 
 from jax_scadn.networks import convolution, layers, minimal_filtering
 
+WIDE = 64
+
 # (size, taps), and how: what a CPU computes in a form of its own.
 FAST = {
     "3x3": ((8, 3), {"pad": 1}),
@@ -27,7 +29,14 @@ FAST = {
     "3x3, mirrored": ((8, 3), {"pad": 1, "mirror": True}),
     "smaller than its kernel": ((4, 4), {"pad": 1}),
 }
+# A CPU has a channel for each row of the kernel.
+ROW_BY_ROW = {
+    "7x7 to an image": ((12, 7, (16, 3)), {"pad": 3}),
+    "7x7 to an image, mirrored": ((12, 7, (16, 3)), {"pad": 3, "mirror": True}),
+    "4x4 to a logit": ((8, 4, (WIDE, 1)), {"pad": 1}),
+}
 PLAIN = {
+    "4x4 by 2 to an image": ((12, 4, (16, 3)), {"stride": 2, "pad": 1}),
     "odd": ((7, 3), {"pad": 1}),
     "odd for its dilation": ((10, 3), {"dilation": 2}),
     "odd, by 2": ((6, 4), {"stride": 2, "pad": 1}),
@@ -36,7 +45,6 @@ PLAIN = {
     "3x3, enlarged, mirrored": ((5, 3), {"pad": 1, "twice": True, "mirror": True}),
     "5x5, enlarged, less padded": ((5, 5), {"pad": 1, "twice": True}),
 }
-WIDE = 64
 
 
 def arrays(size, taps, channels=(WIDE, WIDE + 1)):
@@ -68,9 +76,9 @@ def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, atol=2e-5 * float(expected.std()))
 
 
-@pytest.mark.parametrize("name", [*FAST, *PLAIN])
+@pytest.mark.parametrize("name", [*FAST, *ROW_BY_ROW, *PLAIN])
 def test_value_and_gradients_are_those_of_the_plain_convolution(name):
-    shape, how = (FAST | PLAIN)[name]
+    shape, how = (FAST | ROW_BY_ROW | PLAIN)[name]
     x, kernel = arrays(*shape)
     ours = functools.partial(convolution.convolve, **how)
     expected = reference(x, kernel, **how)
@@ -93,6 +101,16 @@ def test_a_cpu_has_its_own_form_and_a_gpu_the_convolution(name):
     x, kernel = arrays(*shape)
     assert ("convolution" in program(how, x, kernel)) == (name in PLAIN)
     assert "convolution" in program(how, x, kernel, platform="cuda")
+
+
+@pytest.mark.parametrize("name", ROW_BY_ROW)
+def test_few_channels_come_out_row_by_row_on_a_cpu(name):
+    shape, how = ROW_BY_ROW[name]
+    x, kernel = arrays(*shape)
+    rows, columns, inputs, outputs = kernel.shape
+    of_rows = f"tensor<1x{columns}x{inputs}x{rows * outputs}xf32>"
+    assert of_rows in program(how, x, kernel)
+    assert of_rows not in program(how, x, kernel, platform="cuda")
 
 
 def test_narrow_and_bfloat16_convolutions_stay_plain():

@@ -18,6 +18,7 @@ from jax_scadn.networks import minimal_filtering
 # Fewer channels than these leave so few products that the sums around them are dearer.
 _WIDE = 64
 _WIDE_ON_TWICE = 32  # where four times as many products are spared
+_FEW = 4  # an image's channels or a discriminator's logit
 
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -108,6 +109,8 @@ def _on_cpu(x, kernel, stride, pad, dilation, twice, mirror) -> Convolution | No
         return None
     if (taps, stride, pad, twice) == (1, 1, 0, False):
         return _by_pixel
+    if kernel.shape[3] <= _FEW and (stride, dilation, twice) == (1, 1, False):
+        return functools.partial(_row_by_row, pad=pad)
     if min(kernel.shape[2:]) < (_WIDE_ON_TWICE if twice else _WIDE):
         return None
     if mirror:
@@ -170,6 +173,21 @@ def _by_taps(x, kernel, *, pad):
         x[:, i : i + height, j : j + width] @ kernel[i, j]
         for i in range(kernel.shape[0])
         for j in range(kernel.shape[1])
+    )
+
+
+def _row_by_row(x, kernel, *, pad):
+    """What each row of the kernel gives, as channels of one image, and then their sum.
+
+    Where few channels come out, XLA's own convolution leaves most of a CPU's lanes
+    empty: for 7 x 7 taps and 3 channels it takes twice the time, in both directions.
+    """
+    rows, columns, inputs, outputs = kernel.shape
+    row = kernel.transpose(1, 2, 0, 3).reshape(1, columns, inputs, rows * outputs)
+    y = plain(_padded(x, pad), row)
+    height = y.shape[1] - rows + 1
+    return sum(
+        y[:, i : i + height, :, i * outputs : (i + 1) * outputs] for i in range(rows)
     )
 
 
