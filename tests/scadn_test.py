@@ -205,22 +205,35 @@ def test_maps_do_not_depend_on_the_masks_in_a_call(images):
         np.testing.assert_allclose(repainted, expected[1], rtol=1e-4, atol=1e-6)
 
 
+def test_maps_do_not_depend_on_the_images_in_a_call(images, monkeypatch):
+    method, params = method_and_params()
+    shape = images.shape
+    assert method.at_a_time(12, shape) == (len(images), 12)
+    together = jax.jit(lambda *given: method.candidates(*given))(params, images)
+    monkeypatch.setattr(scadn, "_BUSY_PIXELS", 12 * shape[1] * shape[2])
+    assert method.at_a_time(12, shape) == (1, 12)
+    one_by_one = jax.jit(lambda *given: method.candidates(*given))(params, images)
+    for actual, expected in zip(one_by_one, together, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        ((1, 64, 64, 3), 12),
-        ((1, 256, 256, 3), 4),
-        ((1, 512, 512, 3), 1),
-        ((8, 512, 512, 3), 1),
-        ((8, 64, 64, 3), 6),
-        ((1, 232, 232, 3), 4),  # of 12 masks never 5 and then 2
+        ((1, 64, 64, 3), (1, 12)),
+        ((1, 256, 256, 3), (1, 4)),
+        ((1, 512, 512, 3), (1, 1)),
+        ((8, 512, 512, 3), (1, 1)),
+        ((8, 256, 256, 3), (1, 4)),
+        ((8, 64, 64, 3), (4, 12)),
+        ((1, 232, 232, 3), (1, 4)),  # of 12 masks never 5 and then 2
     ],
 )
-def test_masks_of_a_call_follow_the_number_of_pixels(shape, expected):
+def test_calls_follow_the_number_of_pixels(shape, expected):
     method, _ = method_and_params()
-    assert method.masks_at_a_time(12, shape) == expected
+    assert method.at_a_time(12, shape) == expected
     chosen, _ = method_and_params(scoring__masks_per_call=5)
-    assert chosen.masks_at_a_time(12, shape) == 5
+    assert chosen.at_a_time(12, (8, 64, 64, 3)) == (8, 5)
 
 
 @pytest.mark.parametrize("measure", ["squared", "ssim"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import flax
@@ -20,11 +19,11 @@ import optax
 from jax_scadn import losses, masks, measures, scoring
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline
-from jax_scadn.networks import discriminator, generator
+from jax_scadn.networks import discriminator, generator, strips
 
 Params = Any
 
-# Four images of 256 x 256: more in a call take more memory and are hardly faster.
+# Four images of 256 x 256: more in a call take more memory and are not faster.
 _BUSY_PIXELS = 1 << 18
 
 
@@ -393,8 +392,8 @@ class Scadn:
 
         Under a mask the error is the distance between the image and the image with
         its removed pixels repainted, taken at those pixels (Eq. 6 where the measure
-        is the squared error). `masks_at_a_time` masks are vmapped at a time, which
-        bounds the memory.
+        is the squared error). Some images under some vmapped masks are repainted at a
+        time, see `at_a_time`, which bounds the memory.
 
         Args:
           params: from `inference_params`.
@@ -404,22 +403,28 @@ class Scadn:
         """
         measure = measure or self.measure
         masks_mhw = self._masks_of_this_device(shared_by)
+        together, vmapped = self.at_a_time(len(masks_mhw), images_bhwc.shape)
 
-        def under_mask(mask_hw):
-            mask_hw = mask_hw.astype(images_bhwc.dtype)
-            repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
-            mask = mask_hw[None, :, :, None]
-            filled = images_bhwc * (1 - mask) + repainted * mask
-            error = measure.distance(params["measure"], filled, images_bhwc)
-            return error * mask_hw[None], repainted
+        def of_images(images_bhwc):
+            def under_mask(mask_hw):
+                mask_hw = mask_hw.astype(images_bhwc.dtype)
+                repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
+                mask = mask_hw[None, :, :, None]
+                filled = images_bhwc * (1 - mask) + repainted * mask
+                error = measure.distance(params["measure"], filled, images_bhwc)
+                return error * mask_hw[None], repainted
 
-        error_mbhw, repainted_mbhwc = jax.lax.map(
-            under_mask,
-            masks_mhw,
-            batch_size=self.masks_at_a_time(len(masks_mhw), images_bhwc.shape),
-        )
-        maps = scoring.scale_maps(error_mbhw, self.maps)
-        pictures = scoring.scale_repainted(repainted_mbhwc, masks_mhw, self.maps)
+            error_mbhw, repainted_mbhwc = jax.lax.map(
+                under_mask, masks_mhw, batch_size=vmapped
+            )
+            return (
+                scoring.scale_maps(error_mbhw, self.maps),
+                scoring.scale_repainted(repainted_mbhwc, masks_mhw, self.maps),
+            )
+
+        groups = images_bhwc.reshape(-1, together, *images_bhwc.shape[1:])
+        found = jax.lax.map(of_images, groups)
+        maps, pictures = (array.reshape(-1, *array.shape[2:]) for array in found)
         if shared_by:
             maps = jax.lax.pmax(maps, shared_by)
             pictures = jax.lax.psum(pictures, shared_by)
@@ -437,17 +442,19 @@ class Scadn:
         mine = jax.lax.dynamic_slice_in_dim(masks_kmhw, first, count, axis=1)
         return mine.reshape(-1, *masks_mhw.shape[1:])
 
-    def masks_at_a_time(self, masks: int, shape: tuple[int, ...]) -> int:
-        """As many as keep a device busy, and the same number in each of the calls.
+    def at_a_time(self, masks: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Images, and masks of each, in one call of the generator.
+
+        As many as keep a device busy, and the same numbers in each of the calls.
 
         Args:
           masks: how many there are.
           shape: of the images, (B, H, W, C).
         """
-        if self.masks_per_call:
-            return self.masks_per_call
-        most = max(1, _BUSY_PIXELS // math.prod(shape[:3]))
-        return max(n for n in range(1, masks + 1) if masks % n == 0 and n <= most)
+        count, height, width, _ = shape
+        most = _BUSY_PIXELS // (height * width)
+        of_each = self.masks_per_call or strips.largest_divisor(masks, most)
+        return strips.largest_divisor(count, most // of_each), of_each
 
     def selection_error(self, generator: Params, images_bhwc: jax.Array) -> jax.Array:
         """Mean absolute error of each image's worst scale, (B,).

@@ -48,8 +48,8 @@ class Strips:
         if images * rows * row_bytes <= _AT_ONCE:
             return cls(images, rows, 1, 1)
         most = max(_MOST, 2 * weight_bytes) // row_bytes
-        together = _divisor(images, most // rows)
-        high = rows if most >= rows else _divisor(rows, most)
+        together = largest_divisor(images, most // rows)
+        high = rows if most >= rows else largest_divisor(rows, most)
         down = rows // high
         return cls(together, high, down, images // together * down)
 
@@ -95,6 +95,6 @@ class Strips:
         return image * self.images, row * self.rows * step, 0, 0
 
 
-def _divisor(number: int, most: int) -> int:
+def largest_divisor(number: int, most: int) -> int:
     """The largest divisor that is not above `most`, 1 at least."""
     return max(n for n in range(1, number + 1) if number % n == 0 and n <= max(1, most))
