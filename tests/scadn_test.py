@@ -241,7 +241,8 @@ def test_a_perfect_reconstruction_scores_zero(measure, images, monkeypatch):
     method, params = method_and_params(scoring__measure=measure)
     monkeypatch.setattr(scadn.Scadn, "repaint", lambda *_: jnp.asarray(images))
     scored = method.score(params, jnp.zeros(3), images)
-    np.testing.assert_array_equal(scored.scores, 0)
+    # Compiled, the moments of equal images differ by rounding.
+    np.testing.assert_allclose(scored.scores, 0, atol=1e-12)
     np.testing.assert_allclose(scored.pictures["repainted"], images, rtol=1e-6)
 
 
