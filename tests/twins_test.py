@@ -114,5 +114,8 @@ def test_a_compiled_step_is_equal():
     call = pytorch(tiny("scadn-step"), forms.Form(channels_last=True, compiled=True))
     found = workloads.arrays(call())
     for name, output in expected("scadn-step")[0].items():
-        row = report.compare(name, output, found[name], 1e-4, "max")
+        # PyTorch's own two forms differ by 4e-3 there, and ours is the eager one.
+        differs = name == "discriminator_gradient_norm"
+        tolerance = 1e-2 if differs else 1e-4
+        row = report.compare(name, output, found[name], tolerance, "max")
         assert row.passed, str(row)
