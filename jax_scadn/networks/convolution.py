@@ -180,7 +180,7 @@ def _row_by_row(x, kernel, *, pad):
     """What each row of the kernel gives, as channels of one image, and then their sum.
 
     Where few channels come out, XLA's own convolution leaves most of a CPU's lanes
-    empty: for 7 x 7 taps and 3 channels it takes twice the time, in both directions.
+    empty: for 7 x 7 taps and 3 channels it takes twice the time.
     """
     rows, columns, inputs, outputs = kernel.shape
     row = kernel.transpose(1, 2, 0, 3).reshape(1, columns, inputs, rows * outputs)
