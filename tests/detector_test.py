@@ -65,7 +65,7 @@ def test_calibration_comes_from_normal_images(calibrated, dataset):
 def test_batches_and_padding_do_not_change_scores(calibrated, dataset):
     images = dataset.test.subset(range(11)).images()  # 8 images a call: 8 and 3 + 5
     together = calibrated.score(images)
-    assert together.maps.shape == (11, 32, 32)
+    assert together.maps.shape == (11, conftest.SIZE, conftest.SIZE)
     alone = calibrated.score(images[9:10])
     np.testing.assert_allclose(alone.scores, together.scores[9:10], rtol=1e-5)
     np.testing.assert_allclose(
@@ -81,7 +81,7 @@ def test_images_of_other_sizes_types_and_channels_are_fitted(calibrated, dataset
     larger = image.repeat(3, axis=0).repeat(3, axis=1)[None]
     np.testing.assert_allclose(as_float, expected, rtol=1e-3)
     np.testing.assert_allclose(as_rgb, expected, rtol=1e-3)
-    fitted = images_lib.from_array(larger[0], 32, 1)[None]
+    fitted = images_lib.from_array(larger[0], conftest.SIZE, 1)[None]
     conftest.assert_trees_equal(calibrated.score(larger), calibrated.score(fitted))
 
 

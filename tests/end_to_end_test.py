@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import SIZE, tiny
 from PIL import Image
 
 import jax_scadn
@@ -99,7 +99,7 @@ def test_a_run_leaves_its_files(workdir):
         for name in ("results.md", "results.csv", "results.json", "roc.png"):
             assert (folder / "evaluation" / name).stat().st_size
         with Image.open(folder / "evaluation/sheet.png") as sheet:
-            assert min(sheet.size) > 32 * 4
+            assert min(sheet.size) > SIZE * 4
 
 
 def test_tables_and_their_mean(workdir):
@@ -180,7 +180,7 @@ def test_evaluate_score_and_predict_agree(data, workdir, tmp_path, monkeypatch, 
         with Image.open(path) as image:
             images.append(np.asarray(image))
     scored = trained.score(images)
-    assert scored.maps.shape == (9, 32, 32)
+    assert scored.maps.shape == (9, SIZE, SIZE)
     expected = [evaluated[f"{path.parent.name} {path.stem}"] for path in paths]
     np.testing.assert_allclose(scored.scores, expected, rtol=1e-6)
 

@@ -64,7 +64,7 @@ class Stub:
     has_latent = False
 
     def __init__(self, threshold=0.5, **settings):
-        self.config = tiny(**settings)
+        self.config = tiny(data__size=32, **settings)
         self.calibration = detector.Calibration(
             mu=MU,
             threshold=threshold,

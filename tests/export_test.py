@@ -21,8 +21,9 @@ def exported(function, *arguments):
     return lowered(*arguments).mlir_module()
 
 
-def images(channels, dtype=np.uint8):
-    return jax.ShapeDtypeStruct((BATCH, 32, 32, channels), dtype)
+def images(config, dtype=np.uint8):
+    size, channels = config.data.size, config.data.channels
+    return jax.ShapeDtypeStruct((BATCH, size, size, channels), dtype)
 
 
 @functools.cache
@@ -31,16 +32,17 @@ def scadn_step(dtype):
     (stage,) = methods.create(config).stages
     state = jax.eval_shape(stage.init, 0)
     hyper = stage.hyperparameters(config)
-    return exported(stage.step, state, hyper, {"image": images(3)})
+    return exported(stage.step, state, hyper, {"image": images(config)})
 
 
 @functools.cache
 def scadn_score(dtype):
-    method = methods.create(conftest.tiny(dtype=dtype, data__channels=3))
+    config = conftest.tiny(dtype=dtype, data__channels=3)
+    method = methods.create(config)
     state = jax.eval_shape(method.repainting.init, 0)
     params = method.inference_params({"": state.generator}, {})
     mu = jax.ShapeDtypeStruct((method.maps,), np.float32)
-    return exported(method.score, params, mu, images(3, np.float32))
+    return exported(method.score, params, mu, images(config, np.float32))
 
 
 @functools.cache
@@ -49,7 +51,7 @@ def utad_step(dtype, number):
     stage = methods.create(config).stages[number]
     state = jax.eval_shape(stage.init, 0)
     hyper = stage.hyperparameters(config)
-    batch = {"image": images(3), "impression": images(3)}
+    batch = dict.fromkeys(("image", "impression"), images(config))
     return exported(stage.step, state, hyper, batch)
 
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import tiny
+from conftest import SIZE, tiny
 from PIL import Image
 
 from jax_scadn import detector, errors, prediction, scoring
@@ -33,7 +33,7 @@ class Stub:
         return min(count, self.batch_size)
 
     def score_batch(self, images, size):
-        assert images.shape[1:] == (32, 32, 1)
+        assert images.shape[1:] == (SIZE, SIZE, 1)
         assert len(images) <= size <= self.batch_size
         if images.dtype not in self._compiled:
             self._compiled.add(images.dtype)
@@ -126,7 +126,7 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
         "a/0.png.png",
         "b/0.png.png",
     ]
-    assert pixels(drawn[1]).shape == (32, 32, 3)
+    assert pixels(drawn[1]).shape == (SIZE, SIZE, 3)
     assert (pixels(drawn[1]) != pixels(drawn[2])).any()
 
 

@@ -32,7 +32,7 @@ def command(module, workdir, *arguments, nets=SCADN):
     return [
         sys.executable, "-m", f"jax_scadn.{module}", *nets,
         f"--workdir={workdir}", f"--config.training.steps={STEPS}",
-        "--config.data.size=32", "--config.training.batch_size=4",
+        "--config.data.size=48", "--config.training.batch_size=4",
         "--config.training.checkpoint_every=1", "--config.training.log_every=1",
         *arguments,
     ]  # fmt: skip

@@ -148,7 +148,7 @@ def test_mask_probabilities_choose_the_masks(reference, images):
     stage, state, hyper = reference
     only = hyper.replace(mask_probabilities=jnp.zeros(12).at[7].set(1.0))
     _, stepped = jax.jit(stage.step)(state, only, {"image": images})
-    seventh = jnp.broadcast_to(hyper.masks_mhw[7], (8, 32, 32))
+    seventh = jnp.broadcast_to(hyper.masks_mhw[7], (8, conftest.SIZE, conftest.SIZE))
     _, updated = jax.jit(stage.update)(state, hyper, images, seventh)
     np.testing.assert_allclose(
         stepped["reconstruction_loss"], updated["reconstruction_loss"], rtol=1e-6
@@ -262,5 +262,5 @@ def test_the_perceptual_measure_scores_repainted_images(images):
     method, params = method_and_params(scoring__measure="conv1_2")
     params["measure"] = method.measure.init()
     scored = jax.jit(method.score)(params, jnp.zeros(3), images[:2])
-    assert scored.maps.shape == (2, 32, 32)
+    assert scored.maps.shape == (2, conftest.SIZE, conftest.SIZE)
     assert np.all(np.asarray(scored.scores) > 0)

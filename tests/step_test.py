@@ -45,7 +45,7 @@ def steps(request):
     rng = np.random.default_rng(0)
 
     def step(state):
-        shape = (4, 32, 32, 1)
+        shape = (4, stage.size, stage.size, 1)
         pictures = {"image": rng.integers(0, 256, shape, np.uint8)}
         if request.param == "expert":
             pictures["impression"] = rng.integers(0, 65536, shape, np.uint16)

@@ -32,7 +32,7 @@ class Discriminator(nn.Module):
             x = nn.leaky_relu(x, 0.2)
             features.append(x)
         logits = self._conv(1, 1, "conv_4")(x)
-        return logits.astype(jnp.float32), features
+        return layers.at_least_float32(logits), features
 
     def _conv(self, features: int, stride: int, name: str) -> layers.SpectralConv:
         return layers.SpectralConv(

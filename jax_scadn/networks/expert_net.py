@@ -83,7 +83,7 @@ class DetailEncoder(nn.Module):
         x = conv(images_bhwc, self.width, 7, name="conv_0")
         for i in (1, 2, 3, 4):
             x = conv(x, self.width << min(i, 2), 4, stride=2, name=f"conv_{i}")
-        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2), keepdims=True)
+        x = jnp.mean(layers.at_least_float32(x), axis=(1, 2), keepdims=True)
         x = _conv(x, self.detail, 1, dtype=self.dtype, name="output")
         return x[:, 0, 0].astype(jnp.float32)
 
@@ -125,7 +125,7 @@ class Decoder(nn.Module):
             )
             x = nn.relu(layers.LayerNorm(name=f"norm_{i}")(x))
         x = _conv(x, self.channels, 7, dtype=self.dtype, name="output")
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(layers.at_least_float32(x))
 
     def _adain_params(self, detail_bd: jax.Array, features: int) -> jax.Array:
         """(B, layers, 2, features): each layer's mean, then its standard deviation."""
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
         x = nn.relu(linear(detail_bd, self.mlp_width, name="mlp_0"))
         x = nn.relu(linear(x, self.mlp_width, name="mlp_1"))
         x = linear(x, 2 * self.blocks * 2 * features, name="mlp_2")
-        return x.astype(jnp.float32).reshape(len(x), 2 * self.blocks, 2, features)
+        return layers.at_least_float32(x).reshape(len(x), 2 * self.blocks, 2, features)
 
 
 class AdaINAutoencoder(nn.Module):

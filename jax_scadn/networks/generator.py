@@ -62,4 +62,4 @@ class Generator(nn.Module):
             x = normed(x, features, 3, pad=1, twice=True, name=f"decoder_{i}")
         x = convolution.reflect_pad(x, 3)
         x = layers.Conv(self.channels, 7, dtype=self.dtype, name="decoder_3")(x)
-        return (jnp.tanh(x.astype(jnp.float32)) + 1) / 2
+        return (jnp.tanh(layers.at_least_float32(x)) + 1) / 2

@@ -142,10 +142,10 @@ class IENet(nn.Module):
         features = pooling.max_pool(x_bhwc, 2, 2)
         x = self._head_conv(self.head_features, "head_0")(features)
         x = self._head_conv(features.shape[-1], "head_1")(nn.relu(x))
-        x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        x = jnp.mean(layers.at_least_float32(x), axis=(1, 2))
         mean, log_var = self._linear("mean")(x), self._linear("log_var")(x)
         outputs = features, mean, log_var
-        return jax.tree.map(lambda output: output.astype(jnp.float32), outputs)
+        return jax.tree.map(layers.at_least_float32, outputs)
 
     def _decode(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
         x = x_bhwc
@@ -168,7 +168,7 @@ class IENet(nn.Module):
             dtype=self.dtype,
             name=f"decoder_{len(self.decoder_features)}",
         )(x)
-        x = nn.sigmoid(x.astype(jnp.float32))
+        x = nn.sigmoid(layers.at_least_float32(x))
         return convolution.upsample_nearest(x, last)
 
     def _head_conv(self, features: int, name: str) -> layers.Conv:

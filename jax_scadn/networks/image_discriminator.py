@@ -35,7 +35,7 @@ class PatchDiscriminator(nn.Module):
                 x = layers.instance_norm(x)
             if i < 3:
                 x = nn.relu(x)
-        return x.astype(jnp.float32)
+        return layers.at_least_float32(x)
 
 
 class MultiScaleDiscriminator(nn.Module):

@@ -32,7 +32,7 @@ class LatentDiscriminator(nn.Module):
             x = nn.relu(self._linear(self.width, layers.HE_INIT, f"linear_{i}")(x))
         # Small, so that an untrained T cannot tell: its loss starts at 2 log 2.
         logits = self._linear(1, layers.WEIGHT_INIT, "linear_3")(x)
-        return logits[..., 0].astype(jnp.float32)
+        return layers.at_least_float32(logits[..., 0])
 
     def _linear(self, features: int, init, name: str) -> nn.Dense:
         return nn.Dense(features, kernel_init=init, dtype=self.dtype, name=name)

@@ -17,12 +17,20 @@ LAYER_NORM_EPS = 1e-5
 LAYER_NORM_DDOF = 1  # the unbiased standard deviation
 
 
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Narrow floats as float32, in which norms and outputs are computed.
+
+    float64 stays what it is, so that a whole network can be checked in float64.
+    """
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def instance_norm(x_bhwc: jax.Array, eps: float = 1e-5) -> jax.Array:
     """Normalises each channel of each image over its pixels, in float32.
 
     Biased variance, no affine parameters, no running statistics.
     """
-    x = x_bhwc.astype(jnp.float32)
+    x = at_least_float32(x_bhwc)
     mean = jnp.mean(x, axis=(1, 2), keepdims=True)
     variance = jnp.mean(jnp.square(x - mean), axis=(1, 2), keepdims=True)
     return ((x - mean) * jax.lax.rsqrt(variance + eps)).astype(x_bhwc.dtype)
@@ -43,7 +51,7 @@ def adaptive_instance_norm(
         raise ValueError(
             f"mean {mean_bc.shape} and std {std_bc.shape} are to be {shape}"
         )
-    normed = instance_norm(x_bhwc.astype(jnp.float32))
+    normed = instance_norm(at_least_float32(x_bhwc))
     y = normed * std_bc[:, None, None] + mean_bc[:, None, None]
     return y.astype(x_bhwc.dtype)
 
@@ -65,7 +73,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        x = x_bhwc.astype(jnp.float32)
+        x = at_least_float32(x_bhwc)
         mean, variance = running_mean.value, running_variance.value
         if train:
             mean, variance = jnp.mean(x, (0, 1, 2)), jnp.var(x, (0, 1, 2))
@@ -101,7 +109,7 @@ class LayerNorm(nn.Module):
         channels = x_bhwc.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        x = x_bhwc.astype(jnp.float32)
+        x = at_least_float32(x_bhwc)
         image = {"axis": (1, 2, 3), "keepdims": True}
         variance = jnp.var(x, ddof=LAYER_NORM_DDOF, **image)
         # The slope of the root is infinite at 0, the variance of a constant.

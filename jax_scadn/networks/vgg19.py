@@ -52,7 +52,7 @@ class Features(nn.Module):
         if images_bhwc.shape[-1] not in (1, 3):
             raise ValueError(f"images have 1 or 3 channels, not {images_bhwc.shape}")
         colours_bhwc = jnp.broadcast_to(images_bhwc, (*images_bhwc.shape[:3], 3))
-        x = colours_bhwc.astype(jnp.float32) - mean[None, None, None]
+        x = layers_lib.at_least_float32(colours_bhwc) - mean[None, None, None]
         x = x / std[None, None, None]
         features = {}
         for name, channels in CONVOLUTIONS.items():
