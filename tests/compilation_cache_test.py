@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.jax_version
+
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = """
 import jax

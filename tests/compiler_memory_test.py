@@ -7,6 +7,8 @@ import pytest
 
 from jax_scadn import compiler_memory
 
+pytestmark = pytest.mark.jax_version
+
 PAGES = pathlib.Path("/proc/self/pagemap")
 LIBC = ctypes.CDLL(None)
 BLOCKS, BYTES = 1 << 10, 1 << 16  # 64 MiB

@@ -9,6 +9,8 @@ import pytest
 
 from jax_scadn.networks import convolution, layers, minimal_filtering
 
+pytestmark = pytest.mark.jax_version
+
 WIDE = 64
 
 # (size, taps), and how: what a CPU computes in a form of its own.

@@ -12,6 +12,8 @@ from jax_scadn.parity import scadn as parity
 from jax_scadn.torch_import import scadn as torch_scadn
 from jax_scadn.torch_import import state_dict
 
+pytestmark = pytest.mark.jax_version
+
 SEED, SIZE, CHANNELS, BATCH, STEPS, WIDTH, BLOCKS = 5, 32, 1, 3, 2, 4, 2
 TAGS = ("before", "after")
 

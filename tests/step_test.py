@@ -11,6 +11,8 @@ import utad_tiny
 from jax_scadn import methods, training, writers
 from jax_scadn.data import sources
 
+pytestmark = pytest.mark.jax_version
+
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 

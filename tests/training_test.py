@@ -10,6 +10,8 @@ from jax.experimental import multihost_utils
 from jax_scadn import checkpoints, errors, measures, methods, selection, training
 from jax_scadn.data import sources
 
+pytestmark = pytest.mark.jax_version
+
 
 @pytest.fixture(scope="module")
 def train():

@@ -10,6 +10,8 @@ from jax_scadn.networks import ie_net, layers
 from jax_scadn.parity import __main__ as command_line
 from jax_scadn.parity import report, utad
 
+pytestmark = pytest.mark.jax_version
+
 SEED, BATCH = 7, 3
 IE_NET = {
     f"ie_{mode}_{name}"

@@ -11,6 +11,8 @@ from jax_scadn import configuration, errors, methods, sharding, training, varian
 from jax_scadn.data import sources
 from jax_scadn.methods import scadn
 
+pytestmark = pytest.mark.jax_version
+
 SWEEP = {
     "no_adversarial": {"loss.adversarial_weight": 0.0},
     "S1": {"masks.stripe_pairs": (2,)},

@@ -36,7 +36,7 @@ def training_iterator(
 
     Each epoch has an order of its own and drops its last incomplete batch. Batches
     depend on nothing but the arguments and the position, which `get_state` gives and
-    `set_state` takes: what follows is the same, bit for bit, with any `threads`.
+    `set_state` takes: the batches that follow are the same with any `threads`.
 
     Each process reads its own rows of every batch, and nothing else. Since all are at
     the same position, that of one is good for any number of processes.
