@@ -40,8 +40,10 @@ from benchmarks import (
     timing,
 )
 from benchmarks.twins import forms
-from jax_scadn import cli, configuration, errors, tables
 from jax_scadn.parity import report
+from jax_scadn.reports import tables
+from jax_scadn.runtime import cli, errors
+from jax_scadn.settings import configuration
 
 _CASES = flags.DEFINE_list("cases", ["*"], "Names or patterns; see --list.")
 _LIST = flags.DEFINE_bool("list", False, "Print the names of all cases and stop.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 COMPARED_STEPS = 2
 

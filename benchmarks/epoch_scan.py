@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import timing, training_loop
 from configs import digits
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 NAME = "epoch_scan"
 CASES = ("epoch-as-one-scan",)

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 
 import jax_scadn
-from jax_scadn import compilation_cache, compiler_memory
+from jax_scadn.runtime import compilation_cache, memory
 
 
 def main() -> None:
     compilation_cache.enable()
-    compiler_memory.give_back()
+    memory.give_back()
     run, folder = map(pathlib.Path, sys.argv[1:])
     scored = jax_scadn.load(run).score(np.load(folder / "image.npy"))
     print(float(scored.scores[0]), flush=True)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import cases, ours, timing
-from jax_scadn import configuration, masks
+from jax_scadn.scoring import masks
+from jax_scadn.settings import configuration
 
 NAME = "first_scores"
 CASES = ("first-score-64", "first-score-256")

@@ -26,8 +26,10 @@ from absl import flags
 from matplotlib import figure
 
 from benchmarks import cases, ours
-from jax_scadn import atomic, cli, methods, pictures, tables
-from jax_scadn.networks import convolution, layers
+from jax_scadn import methods
+from jax_scadn.networks.layers import convolution, layers
+from jax_scadn.reports import figures, tables
+from jax_scadn.runtime import cli, files
 
 _CALLS = flags.DEFINE_integer("calls", 5, "Of each point.", lower_bound=1)
 _PICTURE = flags.DEFINE_string("picture", "runs/benchmarks/growth.png", "What to draw.")
@@ -180,7 +182,7 @@ def _measure(points: Sequence[tuple[int, int]], rounds: int) -> list[dict[str, f
 
 def _draw_line(axes, x, y, label: str) -> Line:
     fitted = line(x, y)
-    axes.plot(x, y, "o", color=pictures.VERMILION)
+    axes.plot(x, y, "o", color=figures.VERMILION)
     ends = np.array([0, max(x)])
     axes.plot(ends, fitted.slope * ends + fitted.start, color="#8a8a8a", zorder=0)
     axes.set(xlabel=label, ylabel="s", xlim=(0, None), ylim=(0, None))
@@ -194,7 +196,7 @@ def _draw_roofline(axes, rows, roof: float, bandwidth: float) -> None:
     axes.plot(ends, np.minimum(roof, bandwidth * ends) / 1e9, color="#8a8a8a")
     for column, marker, color in (
         ("XLA, GFLOP/s", "x", "#0072b2"),
-        ("ours, GFLOP/s", "o", pictures.VERMILION),
+        ("ours, GFLOP/s", "o", figures.VERMILION),
     ):
         y = [row[column] for row in rows]
         axes.loglog(x, y, marker, color=color, label=column.partition(",")[0])
@@ -224,7 +226,7 @@ def main(_) -> None:
     _draw_roofline(roofline, kinds, roof, bandwidth)
     path = pathlib.Path(_PICTURE.value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(path) as file:
+    with files.replacing(path) as file:
         plot.savefig(file)
 
     print(f"JAX {jax.__version__}, matrix product {roof / 1e9:.0f} GFLOP/s, "

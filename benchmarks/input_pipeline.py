@@ -19,8 +19,8 @@ from PIL import Image
 
 from benchmarks import timing, training_loop
 from configs import small_cpu
-from jax_scadn import configuration
 from jax_scadn.data import lace
+from jax_scadn.settings import configuration
 
 NAME = "input_pipeline"
 CASES = ("input-kept-in-memory", "input-read-each-epoch")

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import cases, weights
-from jax_scadn import detector, masks, methods, training
-from jax_scadn.networks import vgg19
+from jax_scadn import methods
+from jax_scadn.detection import detector
+from jax_scadn.networks.pretrained import state_dict, vgg19
+from jax_scadn.scoring import masks
 from jax_scadn.torch_import import scadn as scadn_names
-from jax_scadn.torch_import import state_dict
 from jax_scadn.torch_import import utad as utad_names
+from jax_scadn.training import loop
 
 Outputs = dict[str, jax.Array]
 
@@ -96,7 +98,7 @@ def arrays(outputs: Outputs) -> dict[str, np.ndarray]:
 def _step(stage, state, hyper, batch) -> Callable[[], Outputs]:
     def step():
         nonlocal state
-        state, metrics = training.train_step(stage, state, hyper, jax.device_put(batch))
+        state, metrics = loop.train_step(stage, state, hyper, jax.device_put(batch))
         jax.block_until_ready((state, metrics))
         return metrics
 

@@ -19,7 +19,10 @@ from collections.abc import Sequence
 from absl import flags
 
 from configs import pytorch_protocol
-from jax_scadn import cli, configuration, errors, experiment, tables
+from jax_scadn.experiments import experiment
+from jax_scadn.reports import tables
+from jax_scadn.runtime import cli, errors
+from jax_scadn.settings import configuration
 
 _MVTEC = flags.DEFINE_string("mvtec", None, "Folder with MVTec AD's `bottle`.")
 _MNIST = flags.DEFINE_string("mnist", None, "Folder with MNIST's idx .gz files.")

@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
-from jax_scadn import methods, training
+from jax_scadn import methods
 from jax_scadn.data import pipeline, sources
+from jax_scadn.training import loop
 
 
 class Loop:
@@ -29,7 +30,7 @@ class Loop:
     def __init__(self, config):
         (self.stage,) = methods.create(config).stages
         self.hyper = jax.device_put(self.stage.hyperparameters(config))
-        self.state = training.init(self.stage, config.seed)
+        self.state = loop.init(self.stage, config.seed)
         self.source = pipeline.Images(sources.load(config.data, config.seed).train)
         self.batches = pipeline.training_iterator(
             self.source,
@@ -51,7 +52,7 @@ class Loop:
         late = {}
         for _ in range(steps):
             batch = jax.device_put(next_batch())
-            self.state, metrics = training.train_step(
+            self.state, metrics = loop.train_step(
                 self.stage, self.state, self.hyper, batch
             )
             jax.device_get(late)

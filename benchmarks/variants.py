@@ -26,8 +26,12 @@ import numpy as np
 from absl import flags
 
 from configs import lace
-from jax_scadn import cli, configuration, methods, sharding, tables, training, variants
-from jax_scadn.ablation import BATCHING
+from jax_scadn import methods
+from jax_scadn.experiments.ablation import BATCHING
+from jax_scadn.reports import tables
+from jax_scadn.runtime import cli, sharding
+from jax_scadn.settings import configuration
+from jax_scadn.training import loop, vectorized
 
 _VARIANTS = flags.DEFINE_integer("variants", 5, "How many; they differ in their seed.")
 _STEPS = flags.DEFINE_integer("steps", 100, "Steps of each whole run.")
@@ -82,22 +86,22 @@ def single_steps(count: int, calls: int) -> dict[str, list[float]]:
     hyper = stage.hyperparameters(config)
     shape = (config.training.batch_size, config.data.size, config.data.size, 1)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    alone = [training.init(stage, seed) for seed in range(count)]
+    alone = [loop.init(stage, seed) for seed in range(count)]
     mesh, _ = sharding.spread(1)
-    stacked = variants.stack(alone)
-    hypers, batches = variants.stack([hyper] * count), np.stack([images] * count)
+    stacked = vectorized.stack(alone)
+    hypers, batches = vectorized.stack([hyper] * count), np.stack([images] * count)
     active = np.ones(count, bool)
 
     def one_after_the_other():
         for number in range(count):
-            alone[number], _ = training.train_step(
+            alone[number], _ = loop.train_step(
                 stage, alone[number], hyper, {"image": images}
             )
         return alone
 
     def together():
         nonlocal stacked
-        stacked, _ = variants.train_steps(
+        stacked, _ = vectorized.train_steps(
             stage, mesh, stacked, hypers, {"image": batches}, active
         )
         return stacked
@@ -110,7 +114,7 @@ def single_steps(count: int, calls: int) -> dict[str, list[float]]:
         states, _ = jax.lax.map(step, (states, hypers, {"image": batches}))
         return states
 
-    looped = variants.stack(alone)
+    looped = vectorized.stack(alone)
 
     def in_a_loop():
         nonlocal looped

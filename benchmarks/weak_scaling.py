@@ -26,7 +26,11 @@ import numpy as np
 
 from benchmarks.cases import Case
 from configs import digits
-from jax_scadn import cli, configuration, methods, sharding, tables, training
+from jax_scadn import methods
+from jax_scadn.reports import tables
+from jax_scadn.runtime import cli, sharding
+from jax_scadn.settings import configuration
+from jax_scadn.training import loop
 
 _ON_EACH = 3  # images; odd, so that `sharding.mesh` takes 1, 2 and 4 of 4 devices
 _DEVICES = (1, 2, 4)
@@ -40,7 +44,7 @@ _FAST = _GPUS * 50e9  # from a machine to another one: 400 Gbit/s for each GPU
 _SLOW = 12.5e9  # the same with 100 Gbit/s for all of them
 
 
-def small() -> tuple[training.Stage, Any]:
+def small() -> tuple[loop.Stage, Any]:
     """A stage and its hyperparameters.
 
     So narrow that CPUs take XLA's own convolutions, as GPUs do.
@@ -57,7 +61,7 @@ def small() -> tuple[training.Stage, Any]:
     return stage, stage.hyperparameters(config)
 
 
-def full(size: int, images: int) -> tuple[training.Stage, Any]:
+def full(size: int, images: int) -> tuple[loop.Stage, Any]:
     """The same with the paper's networks."""
     config = Case("scadn-step", size, images).settings
     (stage,) = methods.create(config).stages
@@ -66,13 +70,13 @@ def full(size: int, images: int) -> tuple[training.Stage, Any]:
 
 def steps(stage, hyper, mesh, batches) -> tuple[np.ndarray, list[float], str]:
     """Losses (steps, names), seconds of each step, and the compiled program."""
-    state = sharding.put_whole(mesh, training.init(stage, 0))
+    state = sharding.put_whole(mesh, loop.init(stage, 0))
     hyper = sharding.put_whole(mesh, hyper)
     losses, seconds, step = [], [], None
     for images in batches:
         batch = sharding.put_rows(mesh, {"image": images})
         if step is None:
-            step = training.train_step.lower(stage, state, hyper, batch).compile()
+            step = loop.train_step.lower(stage, state, hyper, batch).compile()
         start = time.perf_counter()
         state, values = step(state, hyper, batch)
         values = jax.device_get(values)
@@ -131,7 +135,7 @@ def operations(size: int, images: int) -> float:
     shape = (images, size, size, stage.channels)
     batch = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
     state = jax.eval_shape(stage.init, 0)
-    step = training.train_step.trace(stage, state, hyper, batch)
+    step = loop.train_step.trace(stage, state, hyper, batch)
     return step.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
 
 

@@ -28,9 +28,9 @@ def _prepare(task: dict):
         # TensorBoard's writer imports it where it can, and takes 460 MiB for it.
         sys.modules["torch"] = None
         from benchmarks import cases, ours
-        from jax_scadn import compiler_memory
+        from jax_scadn.runtime import memory
 
-        compiler_memory.give_back()  # as all commands do
+        memory.give_back()  # as all commands do
         case = cases.from_json(task["case"])
         return ours.workload(case), ours.arrays, None
     from benchmarks.twins import forms, workloads

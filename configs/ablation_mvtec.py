@@ -11,7 +11,7 @@ for a CPU; for the paper's own settings add --config.data.size=512
 Hardware: 2 CPU cores, about 45 minutes. Result: docs/results.md.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 SEEDS = (0, 1)
 

@@ -7,7 +7,7 @@ Of the 1,797 images of 8 x 8 pixels the first 1,200 are for training, the others
 other writers, for testing. Hardware: 2 CPU cores. Time and result: README.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(category: str = ""):

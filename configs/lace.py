@@ -6,7 +6,7 @@ Small enough for a laptop: 64 x 64 pixels, a sixteenth of the full model's param
 Hardware: 2 CPU cores. Time and result: README.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config():

@@ -6,7 +6,7 @@ The folder has the MVTec AD layout, one category a pattern; all that are found a
 trained. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet run.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(category: str = ""):

@@ -8,7 +8,7 @@ Without a digit all ten are trained, one model each. Hardware: one NVIDIA GPU. T
 result: not yet run with this budget; docs/results.md has a short CPU run.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(category: str = ""):

@@ -7,7 +7,7 @@ The first trains all 15 categories one after the other and ends with the table o
 means. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet run.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 CATEGORIES = (
     "bottle",

@@ -9,7 +9,7 @@ small enough for a CPU; configs/mnist.py has the paper's settings.
 Hardware: 2 CPU cores, about 29 minutes. Result: docs/results.md.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 SEEDS = (0, 1, 2)
 

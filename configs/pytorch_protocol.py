@@ -9,7 +9,7 @@ Hardware: 2 CPU cores, about 7 minutes each with JAX 0.12.
 Results: docs/results.md. `benchmarks/pytorch_protocol.py` runs all of them.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(data: str = "bottle"):

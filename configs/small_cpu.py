@@ -9,7 +9,7 @@ images to test are optional. Hardware: 2 CPU cores, about 5 minutes. Result, aft
 steps on 200 images: docs/results.md.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(source: str = "folder"):

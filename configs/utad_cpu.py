@@ -5,12 +5,12 @@
         --config.data.path=FOLDER
 
 The folder has the MVTec AD layout. VGG-19's weights come from
-`python -m jax_scadn.vgg_weights` or --config.vgg_weights; without them
+`python -m jax_scadn.fetch_weights` or --config.vgg_weights; without them
 --config.scoring.measure=ssim needs none. Hardware: 2 CPU cores, 11 minutes for 200
 images. Result: docs/results.md.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(category: str = ""):

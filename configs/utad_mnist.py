@@ -9,7 +9,7 @@ which block and which pooling it left out it does not tell. Without a digit all 
 trained, one model each. Hardware: one NVIDIA GPU. Time and result: not yet run.
 """
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(category: str = ""):

@@ -5,14 +5,14 @@
         --config.data.path=FOLDER
 
 The first trains all 15 categories one after the other. Both stages run in one command;
-VGG-19's weights come from `python -m jax_scadn.vgg_weights` or --config.vgg_weights.
+VGG-19's weights come from `python -m jax_scadn.fetch_weights` or --config.vgg_weights.
 The public settings (--config.preset=reference) take batches of 128, which the smaller
 categories do not fill. Hardware: one NVIDIA GPU with 16 GB or more. Time and result:
 not yet run.
 """
 
 from configs import mvtec
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 
 def get_config(category: str = ""):

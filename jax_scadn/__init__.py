@@ -9,6 +9,6 @@ __version__ = "0.1.0"
 
 def load(workdir):
     """The detector that `jax_scadn.train` left in a work directory."""
-    from jax_scadn import detector  # JAX is not imported before it is needed
+    from jax_scadn.detection import detector  # JAX is not imported before it is needed
 
     return detector.load(workdir)

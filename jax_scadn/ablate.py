@@ -15,7 +15,8 @@ import sys
 
 from absl import flags
 
-from jax_scadn import ablation, cli, comparison, distributed, experiment
+from jax_scadn.experiments import ablation, comparison, experiment
+from jax_scadn.runtime import cli, distributed
 
 cli.config_flag()
 cli.cluster_flags()

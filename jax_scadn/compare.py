@@ -10,8 +10,9 @@ import sys
 
 from absl import flags
 
-from jax_scadn import cli, comparison, errors, papers
-from jax_scadn.comparison import measured, report
+from jax_scadn.experiments import comparison, papers
+from jax_scadn.experiments.comparison import measured, report
+from jax_scadn.runtime import cli, errors
 
 _TABLE = flags.DEFINE_string(
     "table", None, "Such as scadn/table2; default: all that fit the results."

@@ -9,7 +9,8 @@ import pathlib
 
 from absl import flags
 
-from jax_scadn import cli, detector, prediction
+from jax_scadn.detection import detector, prediction
+from jax_scadn.runtime import cli
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "What jax_scadn.train wrote.")
 _INPUT = flags.DEFINE_string("input", None, "An image, a folder or a pattern.")

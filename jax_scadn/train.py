@@ -9,7 +9,8 @@ import pathlib
 
 from absl import flags
 
-from jax_scadn import cli, experiment
+from jax_scadn.experiments import experiment
+from jax_scadn.runtime import cli
 
 cli.config_flag()
 cli.cluster_flags()

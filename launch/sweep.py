@@ -18,7 +18,8 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from jax_scadn import ablation, cli, errors, experiment
+from jax_scadn.experiments import ablation, experiment
+from jax_scadn.runtime import cli, errors
 
 cli.config_flag()
 cli.cluster_flags()

@@ -14,7 +14,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from jax_scadn import configuration  # noqa: E402
+from jax_scadn.settings import configuration  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -22,7 +22,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # kernels: below it a step takes half as long again to compile.
 SIZE = 48
 
-SHARED = pathlib.Path(__file__).parents[2] / "shared"
+ROOT = pathlib.Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture

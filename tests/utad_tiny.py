@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from jax_scadn import configuration
+from jax_scadn.settings import configuration
 
 _TINY = {
     "data.source": "lace",

@@ -1,8 +1,6 @@
 """Finds what is wrong with a data set before a model is trained on it.
 
-    python -m jax_scadn.data.check --config=configs/mvtec.py
-
-reports on each category and exits with status 1 if training would stop.
+See `jax_scadn.check_data`.
 """
 
 from __future__ import annotations
@@ -17,8 +15,8 @@ from collections.abc import Iterable, Sequence
 import ml_collections
 from absl import logging
 
-from jax_scadn import cli, errors
 from jax_scadn.data import images, records, sources
+from jax_scadn.runtime import errors
 
 UNREADABLE = "unreadable file"
 EMPTY = "empty split"
@@ -265,13 +263,3 @@ def _summary(
 
 def _pixels(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def main(arguments: Sequence[str]) -> int:
-    del arguments
-    return int(report(cli.config()))
-
-
-if __name__ == "__main__":
-    cli.config_flag()
-    cli.run(main)

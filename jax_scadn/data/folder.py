@@ -12,8 +12,8 @@ from __future__ import annotations
 import functools
 import pathlib
 
-from jax_scadn import errors
 from jax_scadn.data import images, records
+from jax_scadn.runtime import errors
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")  # in any case
 WHERE_TO_GET = (

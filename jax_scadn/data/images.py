@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from jax_scadn import errors
+from jax_scadn.runtime import errors
 
 Array = TypeVar("Array")  # a NumPy or a JAX array
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jax_scadn import errors
+from jax_scadn.runtime import errors
 
 _NUMERALS = tuple("0123456789")
 CLASSES = {

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jax_scadn import errors
 from jax_scadn.data import images, labelled, records
+from jax_scadn.runtime import errors
 
 
 def resolve(category: str, classes: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ import grain
 import jax
 import numpy as np
 
-from jax_scadn import errors
 from jax_scadn.data import images, records
+from jax_scadn.runtime import errors
 
 
 class Images(Sequence):

@@ -17,12 +17,13 @@ import types
 
 import ml_collections
 
-from jax_scadn import errors
-from jax_scadn.methods import scadn, scadn_settings, utad, utad_settings
+from jax_scadn.methods import scadn, scadn_settings
+from jax_scadn.methods.utad import method, settings
+from jax_scadn.runtime import errors
 
 _METHODS = {
     "scadn": (scadn.Scadn, scadn_settings),
-    "utad": (utad.Utad, utad_settings),
+    "utad": (method.Utad, settings),
 }
 
 

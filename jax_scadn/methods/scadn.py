@@ -16,10 +16,13 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jax_scadn import losses, masks, measures, scoring
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline
-from jax_scadn.networks import discriminator, generator, strips
+from jax_scadn.losses import adversarial, distances
+from jax_scadn.losses import reconstruction as reconstruction_losses
+from jax_scadn.networks import discriminator, generator
+from jax_scadn.networks.layers.cpu import tiles
+from jax_scadn.scoring import masks, merging
 
 Params = Any
 
@@ -276,8 +279,8 @@ class Repainting:
                 params_d, state.spectral, images_bhwc
             )
             fake_logits, _, spectral = discriminate(params_d, spectral, fake)
-            real = jnp.mean(losses.discriminator_real(self.gan, real_logits))
-            fake_ = jnp.mean(losses.discriminator_fake(self.gan, fake_logits))
+            real = jnp.mean(adversarial.discriminator_real(self.gan, real_logits))
+            fake_ = jnp.mean(adversarial.discriminator_fake(self.gan, fake_logits))
             return (real + fake_) / 2, (real, fake_, real_features, spectral)
 
         (loss_d, (real, fake_, real_features, spectral)), grads_d = jax.value_and_grad(
@@ -286,11 +289,11 @@ class Repainting:
 
         def generator_loss(fake):
             logits, features, after = discriminate(state.discriminator, spectral, fake)
-            adversarial = hyper.adversarial_weight * jnp.mean(
-                losses.generator_fake(self.gan, logits)
+            adversarial_ = hyper.adversarial_weight * jnp.mean(
+                adversarial.generator_fake(self.gan, logits)
             )
             reconstruction = hyper.reconstruction_weight * jnp.mean(
-                losses.reconstruction(
+                reconstruction_losses.masked(
                     self.reconstruction,
                     fake,
                     images_bhwc,
@@ -298,20 +301,20 @@ class Repainting:
                     hyper.removed_weight,
                 )
             )
-            loss = adversarial + reconstruction
+            loss = adversarial_ + reconstruction
             if self.feature_matching:
-                matching = losses.feature_matching(real_features, features)
+                matching = adversarial.feature_matching(real_features, features)
                 loss += hyper.feature_matching_weight * matching
-            return loss, (adversarial, reconstruction, after)
+            return loss, (adversarial_, reconstruction, after)
 
-        (loss_g, (adversarial, reconstruction, spectral)), fake_grad = (
+        (loss_g, (adversarial_, reconstruction, spectral)), fake_grad = (
             jax.value_and_grad(generator_loss, has_aux=True)(fake)
         )
         (grads_g,) = generator_vjp(fake_grad)
         metrics = {
             "generator_loss": loss_g,
             "reconstruction_loss": reconstruction,
-            "adversarial_loss": adversarial,
+            "adversarial_loss": adversarial_,
             "discriminator_loss": loss_d,
             "discriminator_real_loss": real,
             "discriminator_fake_loss": fake_,
@@ -335,7 +338,7 @@ class Scadn:
     fill: float
     merge: str
     image_score: str
-    measure: measures.Measure
+    measure: distances.Measure
     masks_per_call: int  # 0: by the number of pixels
 
     @classmethod
@@ -347,7 +350,7 @@ class Scadn:
             fill=config.masks.fill,
             merge=config.scoring.merge,
             image_score=config.scoring.image_score,
-            measure=measures.Measure.from_config(config),
+            measure=distances.Measure.from_config(config),
             masks_per_call=config.scoring.masks_per_call,
         )
 
@@ -385,7 +388,7 @@ class Scadn:
         self,
         params: Params,
         images_bhwc: jax.Array,
-        measure: measures.Measure | None = None,
+        measure: distances.Measure | None = None,
         shared_by: str | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Each scale's error map (B, K, H, W) and repainted image (B, K, H, W, C).
@@ -418,8 +421,8 @@ class Scadn:
                 under_mask, masks_mhw, batch_size=vmapped
             )
             return (
-                scoring.scale_maps(error_mbhw, self.maps),
-                scoring.scale_repainted(repainted_mbhwc, masks_mhw, self.maps),
+                merging.scale_maps(error_mbhw, self.maps),
+                merging.scale_repainted(repainted_mbhwc, masks_mhw, self.maps),
             )
 
         groups = images_bhwc.reshape(-1, together, *images_bhwc.shape[1:])
@@ -453,8 +456,8 @@ class Scadn:
         """
         count, height, width, _ = shape
         most = _BUSY_PIXELS // (height * width)
-        of_each = self.masks_per_call or strips.largest_divisor(masks, most)
-        return strips.largest_divisor(count, most // of_each), of_each
+        of_each = self.masks_per_call or tiles.largest_divisor(masks, most)
+        return tiles.largest_divisor(count, most // of_each), of_each
 
     def selection_error(self, generator: Params, images_bhwc: jax.Array) -> jax.Array:
         """Mean absolute error of each image's worst scale, (B,).
@@ -462,7 +465,7 @@ class Scadn:
         By it the authors' code chooses which weights to keep.
         """
         params = {"generator": generator, "measure": {}}
-        absolute = measures.Measure("absolute")
+        absolute = distances.Measure("absolute")
         maps, _ = self.candidates(params, images_bhwc, absolute)
         return jnp.max(jnp.mean(maps, axis=(2, 3)), axis=1)
 
@@ -472,9 +475,9 @@ class Scadn:
         mu_k: jax.Array,
         images_bhwc: jax.Array,
         shared_by: str | None = None,
-    ) -> scoring.Scored:
+    ) -> merging.Scored:
         """Anomaly maps and scores of images in [0, 1]; see `candidates`."""
         maps, repainted = self.candidates(params, images_bhwc, shared_by=shared_by)
-        return scoring.merge(
+        return merging.merge(
             self.merge, self.image_score, mu_k, maps, {"repainted": repainted}
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ml_collections
 from ml_collections import config_dict
 
-from jax_scadn import errors, losses, masks
+from jax_scadn.losses import adversarial
+from jax_scadn.runtime import errors
+from jax_scadn.scoring import masks
 
 # What the paper says and what its authors' public code does where they differ.
 PRESETS = {
@@ -30,7 +32,7 @@ PRESETS = {
 ALLOWED = {
     "model.dilated_blocks": ("all", "first"),
     "loss.reconstruction": ("reference", "paper"),
-    "loss.gan": losses.GAN_LOSSES,
+    "loss.gan": adversarial.GAN_LOSSES,
     "selection.keep": ("best", "last"),
     "scoring.merge": ("max_mu", "max", "mean"),
 }

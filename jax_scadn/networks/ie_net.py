@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import convolution, layers, pooling
+from jax_scadn.networks.layers import convolution, layers, pooling
 
 
 class Impression(NamedTuple):

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jax_scadn.networks import layers
+from jax_scadn.networks.layers import layers
 
 
 class PatchDiscriminator(nn.Module):

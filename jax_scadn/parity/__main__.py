@@ -12,8 +12,9 @@ import jax
 import numpy as np
 from ml_collections import config_flags
 
-from jax_scadn import cli, configuration, errors
 from jax_scadn.parity import report, scadn, utad
+from jax_scadn.runtime import cli, errors
+from jax_scadn.settings import configuration
 
 _CONFIG = config_flags.DEFINE_config_dict("config", configuration.default())
 

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scadn import configuration, scoring
 from jax_scadn.methods import scadn
+from jax_scadn.networks.pretrained import state_dict
 from jax_scadn.parity import recipe, report
+from jax_scadn.scoring import merging
+from jax_scadn.settings import configuration
 from jax_scadn.torch_import import scadn as torch_scadn
-from jax_scadn.torch_import import state_dict
 
 _SCORING_BATCH = 4  # images; bounds the memory
 
@@ -153,7 +154,7 @@ def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[report
     )
     mu = jnp.mean(scale_maps(normal), axis=(0, 2, 3))
     maps = scale_maps(test)
-    scored = scoring.merge("max_mu", "mean", mu, maps, {})
+    scored = merging.merge("max_mu", "mean", mu, maps, {})
     rows = [
         against("recon_test0_all12", repainted.transpose(0, 3, 1, 2), pixels),
         against("disc_test", jax.nn.sigmoid(logits).transpose(0, 3, 1, 2)),

@@ -14,15 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scadn import errors, losses, mutual_information
+from jax_scadn.losses import adversarial, mutual_information
 from jax_scadn.networks import (
     expert_net,
     ie_net,
     image_discriminator,
     latent_discriminator,
 )
+from jax_scadn.networks.pretrained import state_dict
 from jax_scadn.parity import recipe, report
-from jax_scadn.torch_import import state_dict
+from jax_scadn.runtime import errors
 from jax_scadn.torch_import import utad as torch_utad
 
 _GIVEN = {
@@ -125,8 +126,8 @@ def _image_discriminator(seed: int, golden: Arrays) -> dict[str, jax.Array]:
     scores = jax.jit(net.apply)
     real, fake = scores(variables, real), scores(variables, fake)
     return {
-        "imgdisc_loss_d": losses.multiscale_lsgan_discriminator(real, fake),
-        "imgdisc_loss_g": losses.multiscale_lsgan_generator(fake),
+        "imgdisc_loss_d": adversarial.multiscale_lsgan_discriminator(real, fake),
+        "imgdisc_loss_g": adversarial.multiscale_lsgan_generator(fake),
     }
 
 
@@ -144,7 +145,7 @@ def _latent_discriminator(seed: int) -> dict[str, jax.Array]:
     real, fake = logits(variables, real), logits(variables, fake)
     return {
         "latentdisc_loss": mutual_information.discriminator_loss(real, fake),
-        "latentdisc_gen_loss": jnp.mean(losses.generator_fake("nsgan", fake)),
+        "latentdisc_gen_loss": jnp.mean(adversarial.generator_fake("nsgan", fake)),
     }
 
 

@@ -14,8 +14,10 @@ import pathlib
 
 from absl import flags
 
-from jax_scadn import cli, errors, experiment
-from jax_scadn.torch_import import scadn, state_dict, utad
+from jax_scadn.experiments import experiment
+from jax_scadn.networks.pretrained import state_dict
+from jax_scadn.runtime import cli, errors
+from jax_scadn.torch_import import scadn, utad
 
 _METHODS = {"scadn": scadn, "utad": utad}
 

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jax_scadn.torch_import import state_dict
+from jax_scadn.networks.pretrained import state_dict
 
 NETWORKS = ("generator",)  # of which state dicts make a detector
 

@@ -1,0 +1,1 @@
+"""Trained methods at work: detectors, calibration, evaluation, prediction."""

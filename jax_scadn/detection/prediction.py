@@ -1,0 +1,144 @@
+"""New images in, one line and one overlay each out."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import csv
+import glob
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from jax_scadn.data import folder as folder_lib
+from jax_scadn.data import images as images_lib
+from jax_scadn.detection.detector import Detector
+from jax_scadn.reports import figures
+from jax_scadn.runtime import errors
+
+OVERLAYS = "overlays"
+# Of each image; 'anomalous_share' is the share of its pixels above the map's threshold.
+FIELDS = ("path", "score", "threshold", "decision", "anomalous_share", "scale",
+          "milliseconds")  # fmt: skip
+
+
+def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
+    """The images that a file name, a folder or a pattern stands for, sorted.
+
+    Args:
+      pattern: what to look for.
+      output: of `predict`; the overlays that an earlier call drew are no input.
+
+    Raises:
+      errors.UserError: there are none.
+    """
+    path = pathlib.Path(pattern).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        images = folder_lib.find_images(path)
+    else:
+        found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+        images = [p for p in found if p.suffix.lower() in folder_lib.IMAGE_ENDINGS]
+    drawn = (output / OVERLAYS).resolve()
+    images = [p for p in images if not p.resolve().is_relative_to(drawn)]
+    if not images:
+        endings = ", ".join(folder_lib.IMAGE_ENDINGS)
+        raise errors.UserError(f"--input={pattern}: no images there ({endings})")
+    return images
+
+
+def predict(
+    detector: Detector,
+    paths: Sequence[pathlib.Path],
+    output: pathlib.Path,
+    overlays: bool = True,
+) -> list[pathlib.Path]:
+    """Scores image files; prints a JSON line each and writes what `output` gets.
+
+    Args:
+      detector: calibrated.
+      paths: of the images.
+      output: gets `predictions.jsonl`, `predictions.csv` and `overlays/`.
+      overlays: whether to draw them.
+
+    Returns:
+      The files that could not be read; each was named on standard error.
+
+    Raises:
+      errors.UserError: `output` cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lines = (output / "predictions.jsonl").open("w")
+        rows = (output / "predictions.csv").open(
+            "w", newline="", encoding="utf-8", errors="backslashreplace"
+        )
+    except OSError as error:
+        raise errors.UserError(
+            f"--output={output} cannot be written: {error}"
+        ) from None
+    unreadable = []
+    common = pathlib.Path(os.path.commonpath([p.absolute().parent for p in paths]))
+    with lines, rows:
+        table = csv.DictWriter(rows, FIELDS, lineterminator="\n")
+        table.writeheader()
+        for path, result in _scored(detector, paths, unreadable):
+            line, image, heat = result
+            print(json.dumps(line), flush=True)
+            lines.write(json.dumps(line) + "\n")
+            table.writerow(line)
+            if overlays:
+                name = path.absolute().relative_to(common)
+                name = name.with_name(name.name + ".png")
+                low, high = detector.calibration.low, detector.calibration.high
+                picture = figures.overlay(image, heat, low, high)
+                figures.save(output / OVERLAYS / name, picture)
+    return unreadable
+
+
+def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
+    data, calibration = detector.config.data, detector.calibration
+
+    def read(path):
+        try:
+            return path, images_lib.read(path, data.size, data.channels)
+        except images_lib.UnreadableImage as error:
+            print(f"error: {error}", file=sys.stderr)
+            unreadable.append(path)
+            return path, None
+
+    compiled = set()
+    size = detector.batch_for(len(paths))
+    with concurrent.futures.ThreadPoolExecutor(max(1, data.threads)) as pool:
+        for start in range(0, len(paths), size):
+            chunk = paths[start : start + size]
+            read_ = [pair for pair in pool.map(read, chunk) if pair[1] is not None]
+            if not read_:
+                continue
+            images = images_lib.stack([image for _, image in read_])
+            if images.dtype not in compiled:
+                # The first call compiles; its time is not that of an image.
+                detector.score_batch(np.zeros_like(images), size)
+                compiled.add(images.dtype)
+            begin = time.perf_counter()
+            scored = detector.score_batch(images, size)
+            milliseconds = (time.perf_counter() - begin) * 1000 / len(images)
+            for i, (path, _) in enumerate(read_):
+                score, heat = float(scored.scores[i]), scored.maps[i]
+                anomalous = score > calibration.threshold
+                line = {
+                    "path": str(path),
+                    "score": score,
+                    "threshold": calibration.threshold,
+                    "decision": "anomalous" if anomalous else "ok",
+                    "anomalous_share": float(np.mean(heat > calibration.map_threshold)),
+                    "scale": int(scored.scales[i]),
+                    "milliseconds": round(milliseconds, 2),
+                }
+                image = images_lib.as_float(images[i])
+                yield path, (line, image, heat)

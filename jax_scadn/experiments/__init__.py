@@ -1,0 +1,1 @@
+"""Whole experiments: categories, ablations, comparisons."""

@@ -1,0 +1,318 @@
+"""Many variants of one experiment, trained in one process and in one jitted batch.
+
+Work directory:
+
+    ablation.json             the variants and their seeds
+    <variant>/seed_<n>/       a work directory as `experiment.train` writes it
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import json
+import pathlib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from jax_scadn import methods
+from jax_scadn.data import sources
+from jax_scadn.detection import evaluation
+from jax_scadn.experiments import experiment
+from jax_scadn.runtime import distributed, errors, files
+from jax_scadn.settings import configuration
+from jax_scadn.training import loop, vectorized
+
+BATCHING = ("vmap", "map")
+FILE = "ablation.json"
+_BASE = "base"  # the settings themselves, where only seeds vary
+
+# Settings that no training sees: variants that differ in nothing else share one.
+_AFTER_TRAINING = ("name", "vgg_weights", "scoring.", "calibration.", "evaluation.",
+                   "data.test_")  # fmt: skip
+
+Changes = Mapping[str, Any]  # 'model.width' -> value
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One variant with one seed."""
+
+    name: str
+    config: ml_collections.ConfigDict
+    workdir: pathlib.Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What is trained once: tasks that differ in nothing that training sees.
+
+    Attributes:
+      tasks: the first one's folder keeps the checkpoints.
+      left: those of them that are not finished.
+    """
+
+    tasks: Sequence[Task]
+    left: Sequence[Task]
+
+
+def collect(
+    sweep: Callable[[Callable[..., None]], None] | None,
+    options: Sequence[str],
+    seeds: Sequence[int],
+    one_will_do: bool = False,
+) -> dict[str, Changes]:
+    """The variants by name, in order.
+
+    Args:
+      sweep: called with `add(name, changes)`; None where the settings have none.
+      options: such as 'model.width=16,32'; each variant is made once for each
+        combination of their values.
+      seeds: several of them are enough to vary.
+      one_will_do: whether there may be nothing to vary.
+
+    Raises:
+      errors.UserError: nothing to vary, a name twice, or an option that is not
+        FIELD=VALUE,VALUE.
+    """
+    found: dict[str, Changes] = {}
+
+    def add(name: str, changes: Changes) -> None:
+        if name in found:
+            raise errors.UserError(f"the sweep has two variants named {name!r}")
+        found[name] = dict(changes)
+
+    if sweep is not None:
+        sweep(add)
+    if not (found or options or len(seeds) > 1 or one_will_do):
+        raise errors.UserError(
+            "nothing to vary: take settings with a function sweep(add), such as "
+            "configs/ablation_mvtec.py, or give --sweep=FIELD=VALUE,VALUE or "
+            "--seeds=0,1"
+        )
+    axes = [_axis(option) for option in options]
+    combined = {}
+    for name, changes in (found or {"": {}}).items():
+        for point in itertools.product(*axes):
+            label = ",".join([name] * bool(name) + [text for text, _, _ in point])
+            values = {field: value for _, field, value in point}
+            combined[label or _BASE] = {**changes, **values}
+    return combined
+
+
+def seeds_of(file: types.ModuleType, given: Sequence[str]) -> Sequence[int]:
+    """Those given on the command line, or SEEDS of the settings file.
+
+    Raises:
+      errors.UserError: one of them is no whole number.
+    """
+    try:
+        return [int(seed) for seed in given] or getattr(file, "SEEDS", (0,))
+    except ValueError:
+        raise errors.UserError(f"--seeds={given}: take whole numbers") from None
+
+
+def _axis(option: str) -> list[tuple[str, str, Any]]:
+    field, equals, values = option.partition("=")
+    if not equals or not values:
+        raise errors.UserError(f"--sweep={option}: give FIELD=VALUE,VALUE")
+    try:
+        parsed = ast.literal_eval(f"({values},)")
+    except (SyntaxError, ValueError):  # words
+        parsed = tuple(values.split(","))
+    return [(f"{field}={value}".replace(" ", ""), field, value) for value in parsed]
+
+
+def run(
+    config: ml_collections.ConfigDict,
+    changes: Mapping[str, Changes],
+    seeds: Sequence[int],
+    workdir: pathlib.Path,
+    batching: str | None = None,
+    variants_per_batch: int = 0,
+) -> list[str]:
+    """Trains, calibrates and evaluates what is not finished yet.
+
+    Args:
+      config: settings before `configuration.resolve`.
+      changes: of each variant.
+      seeds: each variant is trained with each.
+      workdir: see above; one such folder for each category where the settings name
+        none and have several.
+      batching: 'vmap' steps variants together whose program is the same, 'map' one
+        after the other; None takes what is faster: 'map' on CPUs.
+      variants_per_batch: at most so many together; 0 = as many as fit into memory.
+
+    Returns:
+      Names of the trainings that failed, with the reason.
+
+    Raises:
+      errors.UserError: wrong settings, or the folder belongs to another ablation.
+    """
+    batching = batching or ("map" if jax.default_backend() == "cpu" else "vmap")
+    failed = []
+    for trainings in plan(config, changes, seeds, workdir):
+        todo = unfinished(trainings)
+        count = sum(len(loop.tasks) for loop in trainings)
+        left = sum(len(loop.left) for loop in todo)
+        print(f"{count - left} of {count} variants are finished")
+        for batch in _batches(todo, batching, variants_per_batch):
+            failed += train(batch)
+    return failed
+
+
+def plan(
+    config: ml_collections.ConfigDict,
+    changes: Mapping[str, Changes],
+    seeds: Sequence[int],
+    workdir: pathlib.Path,
+) -> list[list[Training]]:
+    """For each category its trainings, in the same order wherever it is called.
+
+    Notes in the category's folder what belongs to it. For arguments see `run`.
+    """
+    chosen = any("data.category" in changed for changed in changes.values())
+    if chosen or config.data.category:
+        categories = ("",)
+    else:
+        categories = sources.categories(configuration.resolve(config).data)
+    planned = []
+    for category in categories:
+        one = config.copy_and_resolve_references()
+        if category:
+            one.data.category = category
+        planned.append(_trainings(_tasks(one, changes, seeds, workdir / category)))
+        if distributed.is_first():
+            _write(changes, seeds, workdir / category)
+    return planned
+
+
+def unfinished(trainings: Sequence[Training]) -> list[Training]:
+    """Those of which something is left to do, and what it is."""
+    found = [
+        dataclasses.replace(
+            loop,
+            left=[t for t in loop.tasks if not experiment.is_finished(t.workdir)],
+        )
+        for loop in trainings
+    ]
+    return [loop for loop in found if loop.left]
+
+
+def _tasks(config, changes, seeds, workdir: pathlib.Path) -> list[Task]:
+    tasks = []
+    for name, changed in changes.items():
+        for seed in seeds:
+            one = config.copy_and_resolve_references()
+            one.seed = seed
+            for field, value in changed.items():
+                try:
+                    configuration.put(one, field, value)
+                except (AttributeError, KeyError, TypeError) as error:
+                    reason = " ".join(str(error).split())
+                    raise errors.UserError(
+                        f"variant {name!r} sets {field}={value!r}: {reason}"
+                    ) from None
+            folder = pathlib.PurePath(name) / f"seed_{seed}"
+            tasks.append(
+                Task(str(folder), configuration.resolve(one), workdir / folder)
+            )
+    return tasks
+
+
+def _write(changes, seeds, workdir: pathlib.Path) -> None:
+    """Notes the variants; those of an earlier call stay.
+
+    Raises:
+      errors.UserError: a variant of that name was another one.
+    """
+    path = workdir / FILE
+    noted = json.loads(json.dumps(changes))  # tuples become lists
+    if path.exists():
+        before = json.loads(path.read_text())
+        for name, changed in before["variants"].items():
+            if noted.get(name, changed) != changed:
+                raise errors.UserError(
+                    f"{path} has another variant {name!r}; give another --workdir or "
+                    "delete it"
+                )
+        noted = before["variants"] | noted
+        seeds = sorted({*before["seeds"], *seeds})
+    workdir.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"variants": noted, "seeds": list(seeds)}, indent=2)
+    files.write_text(path, text + "\n")
+
+
+def _trainings(tasks: Sequence[Task]) -> list[Training]:
+    shared: dict[str, list[Task]] = {}
+    for task in tasks:
+        seen = {
+            field: value
+            for field, value in configuration.flat(task.config).items()
+            if not field.startswith(_AFTER_TRAINING)
+        }
+        shared.setdefault(json.dumps(seen), []).append(task)
+    return [Training(tasks, tasks) for tasks in shared.values()]
+
+
+def _batches(
+    trainings: Sequence[Training], batching: str, variants_per_batch: int
+) -> list[list[Training]]:
+    """What is stepped together: trainings whose stages and batches are the same."""
+    if batching == "map":
+        return [[one] for one in trainings]
+    alike: dict[Any, list[Training]] = {}
+    for one in trainings:
+        config = one.tasks[0].config
+        stages = methods.create(config).stages
+        sizes = tuple(stage.schedule(config).batch_size for stage in stages)
+        alike.setdefault((stages, sizes), []).append(one)
+    batches = []
+    for (stages, _), together in alike.items():
+        config = together[0].tasks[0].config
+        size = variants_per_batch or vectorized.fitting(stages[0], config)
+        size = size or len(together)
+        batches += [together[i : i + size] for i in range(0, len(together), size)]
+    return batches
+
+
+def train(batch: Sequence[Training]) -> list[str]:
+    """Trains together, and finishes what is left of the tasks; returns what failed."""
+    firsts = [loop.tasks[0] for loop in batch]
+    jobs = [experiment.Job(task.config, task.workdir) for task in firsts]
+    names = ", ".join(task.name for task in firsts)
+    print(f"training {names}", flush=True)
+    trained: list[dict[str, Any]] = [{} for _ in jobs]
+    failed: dict[int, str] = {}
+    for number, stage in enumerate(jobs[0].method.stages):
+        going = [n for n in range(len(jobs)) if n not in failed]
+        if not going:
+            break
+        runs = [jobs[n].run(number, trained[n]) for n in going]
+        states = loop.Alone if len(runs) == 1 else vectorized.Stacked
+        for n, weights in zip(going, loop.fit(runs, states), strict=True):
+            if isinstance(weights, errors.UserError):
+                failed[n] = f"{firsts[n].name}: {weights}"
+            else:
+                trained[n][stage.folder] = weights
+    for n, one in enumerate(batch):
+        if n in failed:
+            print(f"failed: {failed[n]}")
+            continue
+        for task in one.left:
+            job = jobs[n]
+            if task is not firsts[n]:
+                job = experiment.Job(task.config, task.workdir, jobs[n].workdir)
+            _say(task, job.finish(trained[n]))
+    return list(failed.values())
+
+
+def _say(task: Task, results: dict[str, Any] | None) -> None:
+    if results is not None:
+        image = evaluation.trained(results)[evaluation.ALL]["image"]
+        print(f"{task.name}: image AUROC {image['auroc']:.4f}", flush=True)

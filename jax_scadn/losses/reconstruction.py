@@ -1,0 +1,48 @@
+"""Elementwise reconstruction losses; callers weight and reduce them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def masked(
+    form: str,
+    repainted_bhwc: jax.Array,
+    images_bhwc: jax.Array,
+    masks_bhw1: jax.Array,
+    removed_weight: jax.Array | float,
+) -> jax.Array:
+    """Elementwise squared error with a larger weight on removed pixels.
+
+    Args:
+      form: 'paper' is Eq. 2 of SCADN, (1 + lambda_rm m) (r - x)^2; 'reference' is
+        the authors' code, which divides it by the removed share of the batch.
+      repainted_bhwc: the generator's output.
+      images_bhwc: what it should be.
+      masks_bhw1: 1 where pixels were removed.
+      removed_weight: lambda_rm.
+    """
+    if repainted_bhwc.shape != images_bhwc.shape:
+        raise ValueError(f"repainted {repainted_bhwc.shape} != {images_bhwc.shape}")
+    weight = 1 + removed_weight * masks_bhw1
+    if form == "reference":
+        weight = weight / jnp.mean(masks_bhw1)
+    return weight * jnp.square(repainted_bhwc - images_bhwc)
+
+
+def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
+    """Elementwise (output - target)^2, of impressions in UTAD's Eq. 5."""
+    _check_shapes(output_bhwc, target_bhwc)
+    return jnp.square(output_bhwc - target_bhwc)
+
+
+def absolute_error(output: jax.Array, target: jax.Array) -> jax.Array:
+    """Elementwise |output - target|, of images, contents and details alike."""
+    _check_shapes(output, target)
+    return jnp.abs(output - target)
+
+
+def _check_shapes(output: jax.Array, target: jax.Array) -> None:
+    if output.shape != target.shape:
+        raise ValueError(f"output {output.shape} != target {target.shape}")

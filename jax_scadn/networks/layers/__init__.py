@@ -1,0 +1,1 @@
+"""Layers that the networks share, and their forms for each platform."""

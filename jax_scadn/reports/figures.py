@@ -1,0 +1,284 @@
+"""Everything that is drawn: heat maps, overlays, contact sheets, ROC plots.
+
+An image is (H, W), (H, W, 1) or (H, W, 3): uint8, float in [0, 1] or bool. Heat is
+always drawn on a fixed scale from `low` to `high`, so that pictures compare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib import cm, colors, figure
+from PIL import Image
+
+from jax_scadn.reports import metrics
+from jax_scadn.runtime import files
+
+COLORMAP = "inferno"  # even to the eye, and rises in brightness: reads in grey too
+
+# Of a contact sheet, in pixels.
+DPI, SMALLEST_CELL, LARGEST_CELL = 100, 128, 256
+GAP, MARGIN, LABEL_WIDTH, HEADER, FOOTER = 8, 16, 212, 34, 78
+LABEL_LETTERS = 26
+PAGE = "#ededed"  # white images end where the page begins
+
+# Okabe and Ito's colours, told apart by colour-blind eyes as well.
+VERMILION, GREEN, GREY = "#d55e00", "#007a5a", "#767676"
+OTHERS = ("#56b4e9", "#0072b2", "#e69f00", "#009e73", "#cc79a7")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One image of a contact sheet.
+
+    Attributes:
+      image: what the detector saw.
+      made: what it made of the image, by name.
+      heat: (H, W) anomaly map.
+      segmentation: (H, W) bool, True where the map is above its threshold.
+      mask: (H, W) bool, True where anomalous, or None.
+      label: file name or defect.
+      score: of the whole image.
+      anomalous: the decision; None if there is none.
+    """
+
+    image: np.ndarray
+    made: Mapping[str, np.ndarray]
+    heat: np.ndarray
+    segmentation: np.ndarray
+    mask: np.ndarray | None
+    label: str
+    score: float
+    anomalous: bool | None
+
+
+def heat_map(map_hw: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Colours of an anomaly map, (H, W, 3) uint8; values beyond the scale clip.
+
+    Raises:
+      ValueError: the scale is empty, `low >= high`.
+    """
+    return matplotlib.colormaps[COLORMAP](_share(map_hw, low, high), bytes=True)[
+        ..., :3
+    ]
+
+
+def overlay(
+    image: np.ndarray, map_hw: np.ndarray, low: float, high: float
+) -> np.ndarray:
+    """The image with heat laid over it where there is some, (H, W, 3) uint8.
+
+    Raises:
+      ValueError: image and map differ in size, or `low >= high`.
+    """
+    image = rgb(image)
+    if image.shape[:2] != map_hw.shape:
+        raise ValueError(f"image {image.shape[:2]} != map {map_hw.shape}")
+    # Full at half the scale: the dark half of the colours would hide in the image.
+    opacity = 0.85 * np.minimum(2 * _share(map_hw, low, high), 1)[..., None]
+    blend = image * (1 - opacity) + heat_map(map_hw, low, high) * opacity
+    return np.rint(blend).astype(np.uint8)
+
+
+def rgb(image: np.ndarray) -> np.ndarray:
+    """Any image as (H, W, 3) uint8; floats clip to [0, 1].
+
+    Raises:
+      ValueError: it has another shape or type.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"an image of shape {image.shape} cannot be drawn")
+    if image.dtype == bool or np.issubdtype(image.dtype, np.floating):
+        image = np.rint(255 * np.clip(image.astype(np.float32), 0, 1))
+    elif image.dtype != np.uint8:
+        raise ValueError(f"an image of {image.dtype} cannot be drawn")
+    return np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.uint8)
+
+
+def save(path: pathlib.Path, image: np.ndarray) -> None:
+    """Writes an image in the format of the path's ending."""
+    with files.replacing(path) as part:
+        Image.fromarray(rgb(image)).save(part)
+
+
+def contact_sheet(
+    rows: Sequence[Row],
+    low: float,
+    high: float,
+    path: pathlib.Path,
+) -> None:
+    """Writes a picture with one row an image, titles above and the scale below.
+
+    Cells are 128 to 256 pixels; small images are enlarged without smoothing; 'none'
+    stands for what a row does not have.
+
+    Args:
+      rows: at least one; some hundred at most fit into a picture.
+      low, high: heat that gets the first and the last colour.
+      path: with an ending that matplotlib knows, such as .png.
+
+    Raises:
+      ValueError: no rows, or `low >= high`.
+    """
+    grid = [_cells(row, low, high) for row in rows]
+    made = dict.fromkeys(name for row in rows for name in row.made)
+    columns = ["input", *made, "heat map", "overlay", "segmentation"]
+    columns += ["mask"] * any(row.mask is not None for row in rows)
+    sheet = _sheet(rows, grid, columns, FOOTER)
+    width, height = sheet.get_size_inches() * DPI
+    bar_width = width - LABEL_WIDTH - MARGIN
+    box = (LABEL_WIDTH / width, 50 / height, bar_width / width, 12 / height)
+    scale = cm.ScalarMappable(colors.Normalize(low, high), COLORMAP)
+    bar = sheet.colorbar(
+        scale, sheet.add_axes(box), orientation="horizontal", extend="max"
+    )
+    bar.set_label("anomaly map")
+    bar.outline.set_visible(False)
+    with files.replacing(path) as part:
+        sheet.savefig(part)
+
+
+def neighbours_sheet(
+    rows: Sequence[Row],
+    neighbours: Sequence[Sequence[np.ndarray]],
+    path: pathlib.Path,
+) -> None:
+    """Writes each image beside the first of its pictures and its neighbours.
+
+    Args:
+      rows: as on the contact sheet.
+      neighbours: images like it for each row, the most similar first.
+      path: with an ending that matplotlib knows, such as .png.
+
+    Raises:
+      ValueError: no rows, or not as many lists of neighbours.
+    """
+    grid = []
+    for row, images in zip(rows, neighbours, strict=True):
+        first = itertools.islice(row.made.items(), 1)
+        cells = {"input": row.image, **dict(first)}
+        cells |= {f"neighbour {n}": image for n, image in enumerate(images, 1)}
+        grid.append({name: _fit(rgb(cell)) for name, cell in cells.items()})
+    columns = list(dict.fromkeys(name for cells in grid for name in cells))
+    sheet = _sheet(rows, grid, columns, MARGIN - GAP)
+    with files.replacing(path) as part:
+        sheet.savefig(part)
+
+
+def roc_plot(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: pathlib.Path
+) -> None:
+    """Writes the ROC curves with their AUROC; the first one is drawn boldly.
+
+    Args:
+      curves: at least one by name, (labels, scores): (n,) true where anomalous,
+        and (n,). One where a class is missing is named without a line.
+      path: with an ending that matplotlib knows, such as .png.
+    """
+    plot = figure.Figure((5.2, 5.2), dpi=150, layout="constrained")
+    axes = plot.add_subplot(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")
+    axes.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, linestyle=":")
+    for index, (name, (labels, scores)) in enumerate(curves.items()):
+        sweep = metrics.Sweep.of(labels, scores)
+        points, area = ([], []), "-"
+        if sweep.has_both:
+            points, area = sweep.roc(), f"{sweep.auroc():.3f}"
+        style = {"color": OTHERS[index % len(OTHERS)], "linewidth": 1.3}
+        if index == 0:
+            style = {"color": VERMILION, "linewidth": 2.8, "zorder": 3}
+        axes.plot(*points, label=f"{name}  {area}", **style)
+    axes.grid(color="#eeeeee")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", title="AUROC", frameon=False)
+    with files.replacing(path) as part:
+        plot.savefig(part)
+
+
+def _share(map_hw: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Where on the scale each value lies, in [0, 1]."""
+    if not low < high:
+        raise ValueError(f"the scale from {low} to {high} is empty")
+    return np.clip((np.asarray(map_hw, np.float64) - low) / (high - low), 0, 1)
+
+
+def _cells(row: Row, low: float, high: float) -> dict[str, np.ndarray]:
+    pictures = {
+        "input": row.image,
+        **row.made,
+        "heat map": heat_map(row.heat, low, high),
+        "overlay": overlay(row.image, row.heat, low, high),
+        "segmentation": row.segmentation,
+        "mask": row.mask,
+    }
+    return {name: _fit(rgb(p)) for name, p in pictures.items() if p is not None}
+
+
+def _sheet(
+    rows: Sequence[Row],
+    grid: Sequence[Mapping[str, np.ndarray]],
+    columns: Sequence[str],
+    footer: int,
+) -> figure.Figure:
+    """Rows of cells under their titles, each with label, score and decision beside it.
+
+    Args:
+      rows: for what stands beside them.
+      grid: the cells of each row by column; 'none' stands for those it lacks.
+      columns: their titles, from left to right.
+      footer: pixels to leave free at the bottom.
+    """
+    if not rows:
+        raise ValueError("a sheet needs at least one row")
+    shapes = np.array([cell.shape[:2] for cells in grid for cell in cells.values()])
+    cell_height, cell_width = shapes.max(axis=0)
+    width = LABEL_WIDTH + len(columns) * (cell_width + GAP) - GAP + MARGIN
+    height = HEADER + len(rows) * (cell_height + GAP) + footer
+    sheet = figure.Figure((width / DPI, height / DPI), dpi=DPI, facecolor=PAGE)
+
+    def write(x: float, y: float, text: str, **style) -> None:
+        """Writes at pixels from the top left corner."""
+        sheet.text(x / width, 1 - y / height, text, parse_math=False, **style)
+
+    lefts = [LABEL_WIDTH + i * (cell_width + GAP) for i in range(len(columns))]
+    for left, name in zip(lefts, columns, strict=True):
+        write(left + cell_width / 2, HEADER - 10, name, ha="center", weight="bold")
+    for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
+        top = HEADER + index * (cell_height + GAP)
+        middle = top + cell_height / 2
+        write(MARGIN, middle, f"{_short(row.label)}\nscore {row.score:.4g}", size=9)
+        if row.anomalous is not None:
+            word, color = ("anomalous", VERMILION) if row.anomalous else ("ok", GREEN)
+            write(MARGIN, middle + 18, word, size=9, weight="bold", color=color)
+        for left, name in zip(lefts, columns, strict=True):
+            if name in cells:
+                y = height - top - cells[name].shape[0]
+                sheet.figimage(cells[name], left, y, origin="upper")
+            else:
+                write(left + cell_width / 2, middle, "none", ha="center", color=GREY)
+    return sheet
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    """The image enlarged by a whole number, or reduced, to the size of a cell."""
+    side = max(image.shape[:2])
+    if side > LARGEST_CELL:
+        size = [max(1, round(n * LARGEST_CELL / side)) for n in image.shape[1::-1]]
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    times = math.ceil(SMALLEST_CELL / side)
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _short(label: str) -> str:
+    """The end of the label, in characters that can be drawn."""
+    label = label.encode("utf-8", "replace").decode()
+    return label if len(label) <= LABEL_LETTERS else "…" + label[1 - LABEL_LETTERS :]

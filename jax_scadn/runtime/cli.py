@@ -1,0 +1,221 @@
+"""What the command lines share: the --config flag and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging as python_logging
+import os
+import pathlib
+import re
+import sys
+import traceback
+import types
+from collections.abc import Callable, Sequence
+
+import jax
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from jax_scadn.runtime import compilation_cache, distributed, errors, memory
+from jax_scadn.settings import configuration
+
+flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
+
+_COMPILATION_CACHE = flags.DEFINE_bool(
+    "compilation_cache",
+    True,
+    "Keep compiled programs for the next process, in the user's cache folder.",
+)
+_CONFIG = None
+_OUT_OF_MEMORY = (
+    "the device is out of memory; lower --config.training.batch_size, "
+    "--config.scoring.images_per_call or --config.scoring.masks_per_call"
+)
+_LOST = (
+    "another process has stopped, and this one cannot go on without it; start all of "
+    "them again with the same command"
+)
+
+
+def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Registers --config=FILE.py[:ARGUMENT] and --config.FIELD=VALUE."""
+    global _CONFIG
+    _CONFIG = config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Settings: a file in configs/, such as configs/lace.py.",
+        flag_values,
+    )
+
+
+def cluster_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Registers what tells one of many processes who and where it is."""
+    flags.DEFINE_string(
+        "coordinator_address",
+        "",
+        "HOST:PORT of process 0, of many processes that train as one.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "num_processes", 0, "How many there are.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "process_id", -1, "Which one this is, from 0.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "lost_after",
+        100,
+        "Seconds without a sign of life after which a process is given up.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+
+
+def config() -> ml_collections.ConfigDict:
+    """The resolved settings that the flags give."""
+    return configuration.resolve(open_config())
+
+
+def open_config() -> ml_collections.ConfigDict:
+    """The settings that the flags give, before a preset fills the open fields."""
+    if _CONFIG is None or _CONFIG.value is None:
+        raise errors.UserError("give --config=FILE, such as --config=configs/lace.py")
+    return _CONFIG.value
+
+
+def config_module() -> types.ModuleType:
+    """The settings file itself, for what it has beside `get_config`."""
+    path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
+    spec = importlib.util.spec_from_file_location("settings_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
+    """Parses the flags and calls main; a mistake of the user ends as one line.
+
+    The exit status is main's (0 where it returns nothing), 2 after a mistake, 130
+    after Ctrl-C.
+
+    Args:
+      main: gets what stands on the command line beside the flags.
+      arguments: how many of those it takes.
+    """
+    logging.set_verbosity(logging.WARNING)
+    plain = python_logging.Formatter("%(levelname)s: %(message)s")
+    logging.get_absl_handler().setFormatter(plain)
+
+    def parse_(argv: list[str]) -> list[str]:
+        left = parse(argv)
+        if len(left) > 1 + arguments:
+            raise errors.UserError(f"{left[-1]!r} is no flag; flags start with --")
+        if _COMPILATION_CACHE.value:
+            compilation_cache.enable()
+        memory.give_back()
+        return left[1:]
+
+    def start(argv: list[str]) -> int | None:
+        if "coordinator_address" in flags.FLAGS:
+            _meet()
+        status = main(argv)
+        distributed.wait()  # none leaves before process 0 has written everything
+        return status
+
+    try:
+        app.run(start, flags_parser=parse_)
+    except (errors.UserError, OSError) as error:  # OSError: such as a full disk
+        distributed.give_up(_fail(str(error)))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            distributed.give_up(_fail(_OUT_OF_MEMORY))
+        if jax.process_count() == 1:
+            raise
+        distributed.give_up(_fail(f"{_LOST}: {str(error).splitlines()[0]}"))
+    except KeyboardInterrupt:
+        distributed.give_up(130)
+
+
+def _meet() -> None:
+    """Starts as one of many processes, where the flags or the environment say so."""
+    found = distributed.cluster(
+        os.environ,
+        flags.FLAGS.coordinator_address,
+        flags.FLAGS.num_processes,
+        flags.FLAGS.process_id,
+    )
+    distributed.start(found, flags.FLAGS.lost_after)
+
+
+def parse(
+    arguments: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> list[str]:
+    """Sets the flags and returns what is left of the arguments, the program first.
+
+    Raises:
+      errors.UserError: any mistake in the flags or in the settings file.
+    """
+    path = _settings_file(arguments) if "config" in flag_values else ""
+    if path and not pathlib.Path(path).is_file():
+        raise errors.UserError(_missing_config(path))
+    try:
+        left = flag_values(arguments)
+        if path:
+            _CONFIG.value.lock()  # raises only now what opening a file raised
+        return left
+    except errors.UserError:
+        raise
+    # The settings file is a program and may raise anything.
+    except Exception as error:
+        raise errors.UserError(_explanation(error, arguments, path)) from None
+
+
+def _settings_file(arguments: Sequence[str]) -> str:
+    """FILE of --config=FILE[:ARGUMENT]; '' where there is none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config", nargs="?")
+    known, _ = parser.parse_known_args(arguments[1:])
+    return (known.config or "").partition(":")[0]
+
+
+def _missing_config(path: str) -> str:
+    known = sorted(map(str, pathlib.Path("configs").glob("[!_]*.py")))
+    hint = f"; there are: {', '.join(known)}" if known else ""
+    return f"the settings file {path} does not exist{hint}"
+
+
+def _explanation(error: Exception, arguments: Sequence[str], path: str) -> str:
+    """One line for what parsing the flags raised, with the place where it is wrong."""
+    text = "".join(traceback.format_exception(error))
+    place = rf'File "[^"]*{re.escape(pathlib.Path(path).name)}", line (\d+)'
+    lines = re.findall(place, text) if path else []
+    if lines:
+        return f"{path}, line {lines[-1]}: {_last_line(text)}"
+    if "config file" in str(error):  # ml_collections puts a traceback into it
+        return f"{path} cannot be used: {_last_line(text)}"
+    if isinstance(error, (AttributeError, KeyError)):
+        return _no_such_setting(str(error), arguments) or f"{path}: {_last_line(text)}"
+    missing = re.search(r"Flag --(\w+) must have a value", str(error))
+    return f"give --{missing[1]}" if missing else " ".join(str(error).split())
+
+
+def _no_such_setting(text: str, arguments: Sequence[str]) -> str | None:
+    wrong = re.search(r"\w+", text)[0]
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if wrong in flag.split("."):
+            meant = re.search(r'Did you mean "(\w+)"', text)
+            hint = f"did you mean {meant[1]}?" if meant else "see configuration.py"
+            return f"there is no setting {flag}; {hint}"
+    return None
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1].strip()
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,1 @@
+"""From reconstructions under masks to anomaly maps and image scores."""

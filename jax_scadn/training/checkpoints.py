@@ -1,0 +1,183 @@
+"""Everything on disk that Orbax writes; the only file that imports it."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+
+from jax_scadn.runtime import errors
+
+
+class _Manager(ocp.CheckpointManager):
+    """Does not ask for SIGTERM by the number of the step it saves, as Orbax would.
+
+    `distributed.preempted` counts its own calls, and JAX tells of the call to stop at
+    by its number, once: of two who count differently the wrong one may be told.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
+class Checkpoints:
+    """The last training state with its data iterator, and the best weights.
+
+    Both are written under a temporary name and renamed, so that a kill in the
+    middle of a save leaves the previous one.
+
+    Attributes:
+      folder: where `last/<step>` and `best/<step>` stand.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder.absolute()
+        # Saved in the foreground: the step donates its state, and a background
+        # save would read memory that the next step already writes.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=1,
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=True,
+        )
+        self._last = _Manager(self.folder / "last", options=options)
+        self._best = _Manager(self.folder / "best", options=options)
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last saved state; None where there is none."""
+        return self._last.latest_step()
+
+    def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
+        """Keeps the training state and the position in the data.
+
+        The position is the same in all processes, whose number may change.
+
+        Raises:
+          errors.UserError: it cannot be written, such as to a full disk.
+        """
+        self._save(
+            self._last,
+            step,
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(iterator.get_state()),
+        )
+
+    def restore(self, like: Any, iterator: grain.DatasetIterator) -> Any:
+        """The last saved state; puts the iterator where it was.
+
+        Args:
+          like: a tree of `jax.ShapeDtypeStruct` with the wanted shardings.
+          iterator: a new one over the same data, moved in place.
+
+        Raises:
+          errors.UserError: the saved state does not fit.
+        """
+        step = self._last.latest_step()
+        try:
+            found = self._last.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore()
+                ),
+            )
+            iterator.set_state(found["data"])
+            return found["state"]
+        except (ValueError, KeyError, OSError) as error:
+            raise errors.UserError(
+                f"checkpoint {self.folder / 'last' / str(step)} cannot be restored: "
+                f"{_first_line(error)}"
+            ) from error
+
+    @property
+    def best_error(self) -> float:
+        """The lowest error that `save_best` was given; infinite before that."""
+        step = self._best.latest_step()
+        if step is None:
+            return float("inf")
+        args = ocp.args.Composite(selection=ocp.args.JsonRestore())
+        return self._best.restore(step, args=args)["selection"]["error"]
+
+    def save_best(self, step: int, params: Any, error: float) -> None:
+        """Keeps the weights, in place of those that were best until now.
+
+        Raises:
+          errors.UserError: they cannot be written, such as to a full disk.
+        """
+        self._save(
+            self._best,
+            step,
+            params=ocp.args.StandardSave(params),
+            selection=ocp.args.JsonSave({"error": error}),
+        )
+
+    def _save(self, manager: ocp.CheckpointManager, step: int, **items) -> None:
+        try:
+            manager.save(step, args=ocp.args.Composite(**items))
+        except (ValueError, OSError) as error:
+            raise errors.UserError(
+                f"step {step} cannot be saved in {manager.directory}: "
+                f"{_first_line(error)}; the checkpoint of step "
+                f"{self._last.latest_step() or 0} is whole, and the same command goes "
+                "on from it"
+            ) from error
+
+    def restore_best(self, like: Any) -> Any | None:
+        """The weights with the lowest error; None where none were selected."""
+        step = self._best.latest_step()
+        if step is None:
+            return None
+        args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
+        return self._best.restore(step, args=args)["params"]
+
+    def close(self) -> None:
+        self._last.close()
+        self._best.close()
+
+
+def save_params(folder: pathlib.Path, params: Any) -> None:
+    """Writes weights to a folder, in place of what was there.
+
+    Raises:
+      errors.UserError: they cannot be written, such as to a full disk.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder.absolute(), params, force=True)
+    except (ValueError, OSError) as error:
+        raise errors.UserError(
+            f"the weights cannot be saved in {folder}: {_first_line(error)}; the same "
+            "command goes on from the last checkpoint"
+        ) from error
+
+
+def load_params(folder: pathlib.Path, like: Any) -> Any:
+    """Reads what `save_params` wrote.
+
+    Args:
+      folder: where it stands.
+      like: a tree of `jax.ShapeDtypeStruct` with the wanted shardings.
+
+    Raises:
+      errors.UserError: nothing is there, or it does not fit.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(folder.absolute(), like)
+    except (ValueError, KeyError, OSError) as error:
+        raise errors.UserError(
+            f"the weights in {folder} cannot be read: {_first_line(error)}"
+        ) from error
+
+
+def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Shapes and dtypes of a tree, to be placed as the sharding says."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,140 @@
+"""Runs that are stopped from outside, in processes of their own."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import jax
+import numpy as np
+import pytest
+
+from jax_scadn.detection import detector
+from jax_scadn.experiments import ablation
+
+ROOT = conftest.ROOT
+STEPS = 12
+SCADN = (
+    "--config=configs/lace.py", "--config.model.width=4", "--config.model.blocks=1",
+    "--config.model.discriminator_width=4",
+)  # fmt: skip
+UTAD = (
+    "--config=configs/utad_cpu.py", "--config.data.source=lace",
+    "--config.data.channels=1", "--config.scoring.measure=squared",
+    "--config.impression.features=(4,)", "--config.impression.pools=(4,)",
+    "--config.impression.decoder_features=(4,)", "--config.impression.upsamplings=(4,)",
+    "--config.impression.head_features=4", "--config.impression.latent=8",
+    "--config.expert.width=4", f"--config.expert.training.steps={STEPS}",
+)  # fmt: skip
+
+
+def command(module, workdir, *arguments, nets=SCADN):
+    return [
+        sys.executable, "-m", f"jax_scadn.{module}", *nets,
+        f"--workdir={workdir}", f"--config.training.steps={STEPS}",
+        "--config.data.size=48", "--config.training.batch_size=4",
+        "--config.training.checkpoint_every=1", "--config.training.log_every=1",
+        *arguments,
+    ]  # fmt: skip
+
+
+def start(command):
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(command):
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def wait_for_step(process, workdir, step):
+    """Until the log holds that step."""
+    log = workdir / "log.jsonl"
+    deadline = time.monotonic() + 240
+    while not (log.exists() and len(log.read_text().splitlines()) >= step):
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def assert_same_detector(workdir, other):
+    """The same weights bit by bit, and the same calibration."""
+    one, two = detector.load(workdir), detector.load(other)
+    jax.tree.map(np.testing.assert_array_equal, one.params, two.params)
+    assert one.calibration == two.calibration
+
+
+def losses(workdir):
+    lines = (workdir / "log.jsonl").read_text().splitlines()
+    return [line.split('"images_per_second"')[0] for line in lines]
+
+
+@pytest.mark.slow
+def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    unevaluated = "--config.evaluation.after_training=False"
+    run(command("train", whole, unevaluated))
+
+    again = command("train", broken, unevaluated)
+    process = start(again)
+    wait_for_step(process, broken, 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    process = start(again)
+    wait_for_step(process, broken, 6)
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error[-2000:]
+    assert "the same command goes on" in out
+
+    run(again)
+    assert_same_detector(whole, broken)
+    assert losses(whole) == losses(broken)
+
+
+@pytest.mark.slow
+def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    unevaluated = "--config.evaluation.after_training=False"
+    run(command("train", whole, unevaluated, nets=UTAD))
+
+    again = command("train", broken, unevaluated, nets=UTAD)
+    for stage in ("impression", "expert"):
+        assert not (broken / "expert").exists()
+        process = start(again)
+        wait_for_step(process, broken / stage, 5)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    run(again)
+    assert_same_detector(whole, broken)
+    for stage in ("impression", "expert"):
+        assert len(losses(whole / stage)) == STEPS
+        assert losses(whole / stage) == losses(broken / stage)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batching", ablation.BATCHING)
+def test_a_killed_ablation_ends_in_the_same_table(tmp_path, batching):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = (
+        "--sweep=masks.fill=0.0,1.0",
+        f"--variant_batching={batching}",
+        "--config.data.test_normal_limit=4",
+        "--config.data.test_anomalous_limit=4",
+    )
+    run(command("ablate", whole, *arguments))
+    again = command("ablate", broken, *arguments)
+    process = start(again)
+    wait_for_step(process, broken / "masks.fill=0.0" / "seed_0", 3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "masks.fill=1.0" in run(again)
+    tables = [(w / "comparison.csv").read_text() for w in (whole, broken)]
+    assert tables[0] == tables[1]
+    assert "masks.fill=1.0" in tables[0]

@@ -1,0 +1,219 @@
+import pathlib
+import subprocess
+import sys
+
+import conftest
+import numpy as np
+import pytest
+from PIL import Image
+
+from jax_scadn.data import check, sources
+from jax_scadn.runtime import errors
+from jax_scadn.settings import configuration
+
+
+def _write(path, seed, size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(1, 256, size[::-1], np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+@pytest.fixture
+def bolt(tmp_path):
+    """A category without a fault."""
+    bolt = tmp_path / "bolt"
+    for index in range(6):
+        _write(bolt / f"train/good/{index}.png", index)
+        _write(bolt / f"test/good/{index}.png", 10 + index)
+        _write(bolt / f"test/hole/{index}.png", 20 + index)
+        _write(bolt / f"ground_truth/hole/{index}_mask.png", 30 + index)
+    return bolt
+
+
+def _config(bolt):
+    config = configuration.default()
+    config.data.update(
+        {"path": str(bolt.parent), "category": "bolt", "size": 8, "channels": 1}
+    )
+    return config
+
+
+def _load(bolt):
+    return sources.load(_config(bolt).data, seed=0)
+
+
+def _found(bolt):
+    """{kind: [(names of the files, fatal)]}."""
+    found = {}
+    for problem in check.check(_load(bolt)):
+        assert "\n" not in problem.message
+        names = [str(pathlib.Path(path).relative_to(bolt)) for path in problem.paths]
+        assert all(path in problem.message for path in problem.paths)
+        found.setdefault(problem.kind, []).append((*names, problem.fatal))
+    return found
+
+
+def _spoil(bolt):
+    whole = (bolt / "train/good/1.png").read_bytes()
+    (bolt / "train/good/1.png").write_bytes(whole[: len(whole) // 2])
+    (bolt / "test/good/2.png").write_bytes(b"")
+    (bolt / "ground_truth/hole/3_mask.png").write_bytes(b"junk")
+    _write(bolt / "ground_truth/hole/4_mask.png", 0, (8, 9))
+
+
+def test_good_data_have_no_problem(bolt):
+    assert _found(bolt) == {}
+    dataset = _load(bolt)
+    assert check.enforce(dataset, "stop") is dataset
+
+
+def test_bad_files_are_fatal_and_named(bolt):
+    _spoil(bolt)
+    assert _found(bolt) == {
+        check.UNREADABLE: [
+            ("train/good/1.png", True),
+            ("test/good/2.png", True),
+            ("ground_truth/hole/3_mask.png", True),
+        ],
+        check.MASK_SIZE: [("ground_truth/hole/4_mask.png", True)],
+    }
+
+
+def test_stop_names_the_bad_files_on_one_line(bolt):
+    _spoil(bolt)
+    with pytest.raises(errors.UserError, match=r"--config\.data\.on_bad=skip") as info:
+        check.enforce(_load(bolt), "stop")
+    message = str(info.value)
+    assert "\n" not in message
+    for name in ("good/1.png", "good/2.png", "3_mask.png", "4_mask.png is 8x9"):
+        assert name in message
+
+
+def test_stop_names_five_and_counts_the_rest(bolt):
+    for index in range(6):
+        (bolt / f"test/good/{index}.png").write_bytes(b"")
+    (bolt / "test/hole/0.png").write_bytes(b"")
+    with pytest.raises(errors.UserError, match=r"good/4\.png.*; and 2 more") as info:
+        check.enforce(_load(bolt), "stop")
+    assert "good/5.png" not in str(info.value)
+
+
+def test_skip_drops_bad_images_and_those_with_a_bad_mask(bolt):
+    _spoil(bolt)
+    before = _load(bolt)
+    after = check.enforce(before, "skip")
+    dropped = set()
+    for name in ("train", "held_out", "test"):
+        old, new = getattr(before, name).paths, getattr(after, name).paths
+        assert new == [path for path in old if path in new]
+        dropped |= set(old) - set(new)
+    names = {str(pathlib.Path(path).relative_to(bolt)) for path in dropped}
+    assert names == {
+        "train/good/1.png",
+        "test/good/2.png",
+        "test/hole/3.png",
+        "test/hole/4.png",
+    }
+    assert after.test.images().shape == (9, 8, 8, 1)
+    assert check.check(after) == []
+
+
+def test_skip_cannot_leave_nothing(bolt):
+    for path in (bolt / "train/good").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(errors.UserError, match="no training images"):
+        check.enforce(_load(bolt), "skip")
+
+
+def test_masks_without_image_and_images_without_mask(bolt):
+    (bolt / "test/hole/0.png").unlink()
+    (bolt / "ground_truth/hole/1_mask.png").unlink()
+    assert _found(bolt) == {
+        check.UNPAIRED_MASK: [("ground_truth/hole/0_mask.png", False)],
+        check.NO_MASK: [("test/hole/1.png", False)],
+    }
+    check.enforce(_load(bolt), "stop")  # no reason to stop
+
+
+def test_no_masks_at_all_is_no_problem(bolt):
+    for path in (bolt / "ground_truth/hole").iterdir():
+        path.unlink()
+    assert _found(bolt) == {}
+
+
+def test_duplicates_are_found_by_pixels(bolt):
+    with Image.open(bolt / "train/good/5.png") as image:
+        image.save(bolt / "test/hole/2.bmp")
+    (bolt / "test/hole/2.png").unlink()
+    expected = [("train/good/5.png", "test/hole/2.bmp", False)]
+    assert _found(bolt) == {check.DUPLICATE: expected}
+
+
+def test_duplicates_of_held_out_images_count_too(bolt):
+    held_out = pathlib.Path(_load(bolt).held_out.paths[0])
+    (bolt / "test/good/0.png").write_bytes(held_out.read_bytes())
+    expected = [(f"train/good/{held_out.name}", "test/good/0.png", False)]
+    assert _found(bolt) == {check.DUPLICATE: expected}
+
+
+def test_empty_splits(bolt):
+    for path in (bolt / "test/good").iterdir():
+        path.unlink()
+    (problem,) = check.check(_load(bolt))
+    assert (problem.kind, problem.fatal) == (check.EMPTY, False)
+    assert problem.message == "no normal test images"
+    for path in (bolt / "test/hole").iterdir():
+        path.unlink()
+    messages = [problem.message for problem in check.check(_load(bolt))]
+    assert "no test images" in messages
+
+
+def test_report(bolt, capsys):
+    assert not check.report(_config(bolt))
+    text = capsys.readouterr().out
+    for line in (
+        "train: 5 images (good 5)",
+        "held out: 1 images (good 1)",
+        "test: 12 images (good 6, hole 6)",
+        "sizes of the files: 8x8 (18)",
+        "no problems",
+    ):
+        assert line in text
+    _spoil(bolt)
+    assert check.report(_config(bolt))
+    text = capsys.readouterr().out
+    assert f"FATAL: 3 {check.UNREADABLE}" in text
+    assert "unreadable (2)" in text
+
+
+def test_report_goes_on_after_an_empty_category(bolt, capsys):
+    (bolt.parent / "anchor/train/good").mkdir(parents=True)
+    config = _config(bolt)
+    config.data.category = ""
+    assert check.report(config)
+    text = capsys.readouterr().out
+    assert "FATAL: " in text
+    assert "test: 12 images" in text
+
+
+def test_command_line(bolt, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from jax_scadn import configuration\nget_config = configuration.default\n"
+    )
+
+    def run(*flags):
+        command = [sys.executable, "-m", "jax_scadn.check_data", f"--config={config}"]
+        sizes = ["--config.data.size=24", *flags]
+        root = conftest.ROOT
+        return subprocess.run(
+            [*command, *sizes], cwd=root, capture_output=True, text=True, check=False
+        )
+
+    (bolt / "test/hole/0.png").write_bytes(b"")
+    done = run(f"--config.data.path={bolt}")
+    assert done.returncode == 1, done.stderr
+    assert "hole/0.png" in done.stdout
+    failed = run(f"--config.data.path={bolt / 'gone'}")
+    assert failed.returncode == 2
+    assert len(failed.stderr.splitlines()) == 1

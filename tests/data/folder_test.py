@@ -1,0 +1,163 @@
+import pathlib
+
+import conftest
+import pytest
+from PIL import Image
+
+from jax_scadn.data import folder, records
+from jax_scadn.runtime import errors
+
+BOTTLE = conftest.SHARED / "data/mvtec_ad/bottle"
+
+
+def _write(path, value=100):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF"}.get(path.suffix.lower())
+    Image.new("L", (8, 8), value).save(path, kind or path.suffix[1:])
+
+
+@pytest.fixture
+def bolt(tmp_path):
+    """A category whose names, endings and orders are as bad as they come."""
+    bolt = tmp_path / "bolt"
+    for name in ("b.PNG", "a.JPG", "c.jpeg", "d.Tif", "e.bmp", "f.tiff"):
+        _write(bolt / "train/good" / name)
+    (bolt / "train/good/SOURCE.json").write_text("{}")
+    (bolt / "train/good/._a.png").write_bytes(b"macOS")
+    (bolt / "train/good/folder.png").mkdir()
+    (bolt / "license.txt").write_text("free")
+    _write(bolt / "test/good/0.png")
+    for stem, value in (("0", 255), ("2", 255), ("10", 0)):
+        _write(bolt / f"test/hole/{stem}.JPG")
+        _write(bolt / f"ground_truth/hole/{stem}_mask.png", value)
+    _write(bolt / "test/hole/1.png")  # has no mask: shifts what is paired by position
+    _write(bolt / "test/hole/deep/2.png")
+    _write(bolt / "ground_truth/hole/deep/2.bmp", 0)
+    _write(bolt / "test/scratch/0.png")
+    _write(bolt / "test/of_no_defect.png")
+    _write(bolt / "ground_truth/good/0_mask.png", 255)
+    _write(bolt / "ground_truth/scratch/7_mask.png")
+    return bolt
+
+
+def test_images_are_known_by_their_ending_in_any_case(bolt):
+    train, _, _ = folder.items(bolt, 8, 1)
+    names = [pathlib.Path(item.path).name for item in train]
+    assert names == ["a.JPG", "b.PNG", "c.jpeg", "d.Tif", "e.bmp", "f.tiff"]
+    assert {(item.label, item.defect) for item in train} == {(records.NORMAL, "good")}
+    assert all(item.read().image.shape == (8, 8, 1) for item in train)
+
+
+def test_masks_are_paired_by_path_and_stem(bolt):
+    _, test, unpaired = folder.items(bolt, 8, 1)
+    found = {}
+    for item in test:
+        mask = item.read().mask
+        name = str(pathlib.Path(item.path).relative_to(bolt / "test"))
+        found[name] = (item.label, item.defect, None if mask is None else mask.all())
+    assert found == {
+        "good/0.png": (records.NORMAL, "good", None),
+        "hole/0.JPG": (records.ANOMALOUS, "hole", True),
+        "hole/1.png": (records.ANOMALOUS, "hole", None),
+        "hole/10.JPG": (records.ANOMALOUS, "hole", False),
+        "hole/2.JPG": (records.ANOMALOUS, "hole", True),
+        "hole/deep/2.png": (records.ANOMALOUS, "hole", False),
+        "scratch/0.png": (records.ANOMALOUS, "scratch", None),
+    }
+    assert list(found) == sorted(found)
+    assert unpaired == (str(bolt / "ground_truth/scratch/7_mask.png"),)
+    assert test[1].mask_path == str(bolt / "ground_truth/hole/0_mask.png")
+
+
+def test_locates_categories(bolt, monkeypatch):
+    _write(bolt.parent / "anchor/train/good/0.png")
+    (bolt.parent / "notes").mkdir()
+    root = str(bolt.parent)
+    assert folder.categories(root) == ("anchor", "bolt")
+    assert folder.locate(root, "bolt") == bolt
+    assert folder.categories(str(bolt)) == ("",)
+    assert folder.locate(str(bolt), "") == folder.locate(str(bolt), "bolt") == bolt
+    monkeypatch.chdir(bolt)
+    assert folder.locate(".", "bolt").samefile(bolt)
+
+
+def test_the_only_category_needs_no_name(bolt):
+    assert folder.locate(str(bolt.parent), "") == bolt
+
+
+@pytest.mark.parametrize(
+    ("path", "category", "says"),
+    [
+        ("", "", r"--config\.data\.path is empty.*mvtec-ad"),
+        ("gone", "", r"gone is no folder.*--config\.data\.path.*LaceAD"),
+        ("bolt/test", "", r"no category.*--config\.data\.path"),
+        ("", "nut", r"--config\.data\.path is empty"),
+        (".", "nut", r"no category 'nut'.*--config\.data\.category.*: anchor, bolt"),
+        (".", "", r"several.*--config\.data\.category.*: anchor, bolt"),
+        ("bolt", "nut", r"no category 'nut'.*: bolt"),
+    ],
+)
+def test_errors_say_what_to_do(bolt, path, category, says):
+    _write(bolt.parent / "anchor/train/good/0.png")
+    path = str(bolt.parent / path) if path else ""
+    with pytest.raises(errors.UserError, match=says) as info:
+        folder.locate(path, category)
+    assert "\n" not in str(info.value)
+
+
+def test_empty_train_good(tmp_path):
+    (tmp_path / "train/good").mkdir(parents=True)
+    (tmp_path / "train/good/readme.txt").write_text("none")
+    with pytest.raises(errors.UserError, match=r"train/good holds no images.*tiff"):
+        folder.items(tmp_path, 8, 1)
+
+
+def test_plain_folders(tmp_path):
+    for name in ("ok/1.png", "ok/0.png", "ok/reject/9.png", "bad/3.png"):
+        _write(tmp_path / name)
+    _write(tmp_path / "mixed/good/0.png")
+    _write(tmp_path / "mixed/dent/0.png")
+
+    def listed(items):
+        return [
+            (
+                str(pathlib.Path(item.path).relative_to(tmp_path)),
+                item.label,
+                item.defect,
+            )
+            for item in items
+        ]
+
+    train, test = folder.plain_items(str(tmp_path / "ok"), "", 8, 1)
+    assert listed(train) == [("ok/0.png", 0, "good"), ("ok/1.png", 0, "good")]
+    assert test == []
+    _, test = folder.plain_items(str(tmp_path / "ok"), str(tmp_path / "bad"), 8, 1)
+    assert listed(test) == [("bad/3.png", 1, "bad")]
+    _, test = folder.plain_items(str(tmp_path / "ok"), str(tmp_path / "mixed"), 8, 1)
+    expected = [("mixed/dent/0.png", 1, "dent"), ("mixed/good/0.png", 0, "good")]
+    assert listed(test) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "test_path", "says"),
+    [
+        ("", "", r"--config\.data\.path is empty"),
+        ("empty", "", r"empty holds no images.*--config\.data\.source=folder"),
+        ("ok", "gone", r"gone is no folder: set --config\.data\.test_path"),
+        ("ok", "empty", r"empty holds no images.*--config\.data\.test_path"),
+    ],
+)
+def test_plain_errors(tmp_path, path, test_path, says):
+    _write(tmp_path / "ok/0.png")
+    (tmp_path / "empty").mkdir()
+    paths = [str(tmp_path / name) if name else "" for name in (path, test_path)]
+    with pytest.raises(errors.UserError, match=says):
+        folder.plain_items(*paths, 8, 1)
+
+
+@pytest.mark.skipif(not BOTTLE.is_dir(), reason=f"{BOTTLE} is not there")
+def test_mvtec_bottle_is_complete():
+    train, test, unpaired = folder.items(BOTTLE, 16, 3)
+    assert (len(train), len(test), unpaired) == (209, 83, ())
+    assert all((item.read_mask is None) == (item.label == 0) for item in test)
+    assert sum(item.label for item in test) == 63

@@ -1,0 +1,197 @@
+import csv
+import json
+import time
+
+import numpy as np
+import pytest
+from conftest import SIZE, tiny
+from PIL import Image
+
+from jax_scadn.detection import detector, prediction
+from jax_scadn.runtime import errors
+from jax_scadn.scoring import merging
+
+
+class Stub:
+    """Scores the mean brightness; its first call of a type is slow, as XLA's is."""
+
+    def __init__(self, batch_size=2):
+        self.config = tiny()
+        self.batch_size = batch_size
+        self.calibration = detector.Calibration(
+            mu=(0.0, 0.0, 0.0),
+            threshold=0.5,
+            false_alarm_rate=0.01,
+            map_threshold=0.25,
+            pixel_false_alarm_rate=0.01,
+            threshold_images=9,
+            held_out=True,
+            low=0.0,
+            high=1.0,
+        )
+        self._compiled = set()
+
+    def batch_for(self, count):
+        return min(count, self.batch_size)
+
+    def score_batch(self, images, size):
+        assert images.shape[1:] == (SIZE, SIZE, 1)
+        assert len(images) <= size <= self.batch_size
+        if images.dtype not in self._compiled:
+            self._compiled.add(images.dtype)
+            time.sleep(0.2)
+        maps = images[..., 0] / np.float32(np.iinfo(images.dtype).max)
+        scores = maps.mean((1, 2))
+        return merging.Scored(
+            maps, scores, np.arange(len(images)), scores[:, None], images
+        )
+
+
+def write(path, value, depth=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dtype, scale = (np.uint8, 1) if depth == 8 else (np.uint16, 257)
+    Image.fromarray(np.full((40, 48), value * scale, dtype)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, value in (("a/0.png", 51), ("b/0.png", 204), ("C.PNG", 102)):
+        write(tmp_path / "in" / name, value)
+    (tmp_path / "in/license.txt").write_text("no image")
+    return tmp_path / "in"
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def names(paths, folder):
+    return [str(path.relative_to(folder)) for path in paths]
+
+
+def test_find(folder, tmp_path):
+    output = tmp_path / "out"
+    every = ["C.PNG", "a/0.png", "b/0.png"]
+    assert names(prediction.find(str(folder), output), folder) == every
+    assert names(prediction.find(f"{folder}/*/*.png", output), folder) == every[1:]
+    assert names(prediction.find(f"{folder}/**", output), folder) == every
+    single = folder / "license.txt"  # a named file is taken at its word
+    assert prediction.find(str(single), output) == [single]
+
+
+def test_find_in_the_home_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(prediction.find("~/in", tmp_path / "out")) == 3
+
+
+def test_earlier_overlays_are_no_input(folder):
+    output = folder / "predictions"
+    expected = prediction.find(str(folder), output)
+    prediction.predict(Stub(), expected, output)
+    assert (output / "overlays/C.PNG.png").exists()
+    assert prediction.find(str(folder), output) == expected
+    assert prediction.find(f"{folder}/**/*", output) == expected
+
+
+@pytest.mark.parametrize("pattern", ["", "/none", "/*.tiff"])
+def test_find_nothing(tmp_path, pattern):
+    (tmp_path / "license.txt").write_text("no image")
+    with pytest.raises(errors.UserError, match=r"--input=.*: no images there \(\.png"):
+        prediction.find(f"{tmp_path}{pattern}", tmp_path / "out")
+
+
+def test_lines_table_and_overlays(folder, tmp_path, capsys):
+    output = tmp_path / "new/out"
+    paths = prediction.find(str(folder), output)
+    assert prediction.predict(Stub(), paths, output) == []
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert (output / "predictions.jsonl").read_text() == printed.out
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line["path"] for line in lines] == list(map(str, paths))
+    assert [line["score"] for line in lines] == pytest.approx([0.4, 0.2, 0.8])
+    assert [line["decision"] for line in lines] == ["ok", "ok", "anomalous"]
+    assert [line["anomalous_share"] for line in lines] == [1, 0, 1]
+    assert [line["scale"] for line in lines] == [0, 1, 0]  # 0 and 1 in the stub's batch
+    assert {line["threshold"] for line in lines} == {0.5}
+    with (output / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [
+        {name: str(value) for name, value in line.items()} for line in lines
+    ]
+    assert list(rows[0]) == list(prediction.FIELDS)
+    drawn = sorted((output / "overlays").rglob("*.png"))
+    assert names(drawn, output / "overlays") == [
+        "C.PNG.png",
+        "a/0.png.png",
+        "b/0.png.png",
+    ]
+    assert pixels(drawn[1]).shape == (SIZE, SIZE, 3)
+    assert (pixels(drawn[1]) != pixels(drawn[2])).any()
+
+
+def test_no_overlays_and_no_threads(folder, tmp_path):
+    paths = prediction.find(str(folder), tmp_path)
+    stub = Stub()
+    stub.config.data.threads = 0  # Grain's word for reading in the caller's thread
+    prediction.predict(stub, paths, tmp_path / "out", overlays=False)
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 3
+    assert not (tmp_path / "out/overlays").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken"])
+@pytest.mark.parametrize("broken", [0, 1, 4])
+def test_a_broken_file_is_named_and_the_others_are_scored(
+    tmp_path, capsys, broken, content
+):
+    paths = [write(tmp_path / f"{i}.png", 40 * i) for i in range(5)]
+    paths[broken].write_bytes(content)
+    assert prediction.predict(Stub(), paths, tmp_path / "out") == [paths[broken]]
+    printed = capsys.readouterr()
+    scores = {
+        line["path"]: line["score"]
+        for line in map(json.loads, printed.out.splitlines())
+    }
+    assert scores == pytest.approx(
+        {str(paths[i]): 40 * i / 255 for i in range(5) if i != broken}
+    )
+    assert printed.err.startswith(f"error: {paths[broken]} cannot be read")
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_only_broken_files(tmp_path, capsys):
+    path = tmp_path / "0.png"
+    path.touch()
+    assert prediction.predict(Stub(), [path], tmp_path / "out") == [path]
+    assert capsys.readouterr().out == ""
+
+
+def test_sixteen_bit_scores_as_eight_bit_does(tmp_path, capsys):
+    paths = [write(tmp_path / "8.png", 77), write(tmp_path / "16.png", 77, depth=16)]
+    prediction.predict(Stub(batch_size=1), paths, tmp_path / "out")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["score"] == pytest.approx(77 / 255)
+    assert lines[1]["score"] == pytest.approx(77 / 255)
+    # What compiling took, for either type, is not in the times.
+    assert max(line["milliseconds"] for line in lines) < 150
+
+
+def test_name_that_is_no_unicode(tmp_path, capsys):
+    path = tmp_path / "bad\udcff.png"
+    try:
+        write(path, 9)
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    assert prediction.predict(Stub(), [path], tmp_path / "out") == []
+    assert json.loads(capsys.readouterr().out)["path"] == str(path)
+    assert "bad\\udcff.png" in (tmp_path / "out/predictions.csv").read_text("utf-8")
+
+
+def test_output_that_cannot_be_written(folder, tmp_path):
+    (tmp_path / "file").touch()
+    paths = prediction.find(str(folder), tmp_path)
+    for output in (tmp_path / "file", tmp_path / "file/sub"):
+        with pytest.raises(errors.UserError, match=r"--output=.*file.* be written"):
+            prediction.predict(Stub(), paths, output)

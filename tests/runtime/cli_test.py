@@ -1,0 +1,207 @@
+"""What a user gets wrong on the command line ends as one line that says so."""
+
+import re
+import subprocess
+import sys
+
+import conftest
+import jax
+import pytest
+from absl import flags
+
+from jax_scadn.runtime import cli, errors
+
+ROOT = conftest.ROOT
+
+# ml_collections loads settings files in the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """Parses arguments as a new process would, and returns the settings."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(cli, "_CONFIG", None)
+
+    def parse_(*arguments):
+        argv = ["program", *arguments]
+        monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there
+        monkeypatch.delitem(sys.modules, "config_config", raising=False)
+        values = flags.FlagValues()
+        cli.config_flag(values)
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        left = cli.parse(argv, values)
+        return left[1:], cli.config()
+
+    return parse_
+
+
+def test_settings_and_what_is_left(parse):
+    left, config = parse(
+        "--config=configs/pytorch_protocol.py:mnist",
+        "--config.seed=7",
+        "rest",
+        "--config.data.category=3",
+        "--config.masks.stripe_pairs=(2,4)",
+    )
+    assert left == ["rest"]
+    assert (config.name, config.seed) == ("pytorch_protocol/mnist", 7)
+    assert config.data.category == "3"
+    assert config.masks.stripe_pairs == (2, 4)
+    assert config.loss.gan == "nsgan"  # resolved
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "give --config=FILE"),
+        ("--config", "Missing value for flag --config"),
+        ("--config=no.py", r"no\.py does not exist; there are: .*configs/mvtec\.py"),
+        ("--config no.py --config.seed=1", r"no\.py does not exist"),
+        ("--config=configs/pytorch_protocol.py:foo", r"protocol\.py.* 'foo'"),
+        ("LACE --config.data.categry=x", r"--config\.data\.categry; .*\bcategory\?"),
+        ("LACE --config.dta.size=32", r"no setting --config\.dta\.size; .*\bdata\?"),
+        ("LACE --config.xyzzy=1", r"no setting --config\.xyzzy"),
+        ("LACE --config.seed.x=1", "seed.x"),
+        ("LACE --config.training.steps=abc", r"--config\.training\.steps=abc"),
+        ("LACE --config.training.steps=1.5", r"--config\.training\.steps=1\.5"),
+        ("LACE --config.data.flip=maybe", r"--config\.data\.flip=maybe"),
+        ("LACE --config.data=3", r"--config\.data=3"),
+        ("LACE --config.data.size=30", r"--config\.data\.size=30.*multiple of 8"),
+        ("LACE --config.scoring.merge=sum", r"sum is not allowed.*max_mu, max, mean"),
+        ("LACE --wrkdir=x", "'wrkdir'. Did you mean: workdir"),
+    ],
+)
+def test_mistakes(parse, arguments, message):
+    arguments = arguments.replace("LACE", "--config=configs/lace.py").split()
+    with pytest.raises(errors.UserError, match=message) as caught:
+        parse(*arguments)
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("x = 1\ny = (", r"line 2: SyntaxError"),
+        ("import nonsuch", r"line 1: ModuleNotFoundError.*nonsuch"),
+        ("def get_config():\n  return 1 / 0", r"line 2: ZeroDivisionError"),
+        ("def get_config():\n  return {}['a']", r"line 2: KeyError: 'a'"),
+        ("def get_config():\n  return int('a')", r"line 2: ValueError"),
+        ("def get_config():\n  open('/nonsuch')", r"line 2: .*'/nonsuch'"),
+        ("x = 1", r"get_config"),
+    ],
+)
+def test_mistakes_in_the_settings_file(parse, tmp_path, lines, message):
+    path = tmp_path / "mine.py"
+    path.write_text(lines + "\n")
+    for more in ([], ["--config.seed=1"]):
+        with pytest.raises(errors.UserError) as caught:
+            parse(f"--config={path}", *more)
+        assert re.search(rf"mine\.py.*{message}", str(caught.value))
+        assert "\n" not in str(caught.value)
+
+
+def test_argument_that_the_settings_file_does_not_take(parse, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def get_config():\n  pass\n")
+    with pytest.raises(errors.UserError, match=r"mine\.py cannot .* 1 was given$"):
+        parse(f"--config={path}:bottle")
+
+
+def test_message_of_the_settings_file_itself(parse, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from jax_scadn import errors\n"
+        "def get_config():\n  raise errors.UserError('take another')\n"
+    )
+    with pytest.raises(errors.UserError, match=r"^take another$"):
+        parse(f"--config={path}")
+
+
+def test_required_flag():
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", None, "", flag_values=values, required=True)
+    with pytest.raises(errors.UserError, match=r"^give --workdir$"):
+        cli.parse(["program"], values)
+
+
+def _exit(monkeypatch, main, *arguments):
+    """The status that `cli.run` leaves with."""
+
+    def run(main, flags_parser):
+        sys.exit(main(flags_parser(["program", *arguments])))
+
+    monkeypatch.setattr(cli.app, "run", run)  # the real one runs once a process
+    monkeypatch.setattr(cli, "parse", list)
+    flags.FLAGS.mark_as_parsed()
+    with pytest.raises(SystemExit) as left:
+        cli.run(main)
+    return left.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (errors.UserError("do\nthis"), 2, "error: do this\n"),
+        (
+            OSError(28, "No space left", "x"),
+            2,
+            "error: [Errno 28] No space left: 'x'\n",
+        ),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GiB"),
+            2,
+            f"error: {cli._OUT_OF_MEMORY}\n",
+        ),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_status_and_line(monkeypatch, capsys, error, status, line):
+    def main(_):
+        raise error
+
+    assert _exit(monkeypatch, main) == status
+    assert capsys.readouterr().err == line
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def main(_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: broken")
+
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        _exit(monkeypatch, main)
+
+
+def test_status_of_main_and_arguments(monkeypatch, capsys):
+    assert _exit(monkeypatch, lambda rest: 1) == 1
+    assert _exit(monkeypatch, lambda rest: None) is None
+    assert _exit(monkeypatch, lambda rest: None, "extra") == 2
+    assert capsys.readouterr().err == "error: 'extra' is no flag; flags start with --\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "train --config=configs/mvtec.py --config.data.path=gone",
+            "gone is no folder",
+        ),
+        ("evaluate --workdir=gone", "gone holds no training"),
+        ("predict --workdir=gone --input=x.png", "gone"),
+    ],
+)
+def test_one_line_from_a_process(tmp_path, command, message):
+    module, *arguments = command.replace("configs/", f"{ROOT}/configs/").split()
+    done = subprocess.run(
+        [sys.executable, "-m", f"jax_scadn.{module}", *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())  # nothing is left behind
