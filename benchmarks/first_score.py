@@ -11,7 +11,7 @@ from jax_scadn.runtime import compilation_cache, memory
 
 def main() -> None:
     compilation_cache.enable()
-    memory.give_back()
+    memory.trim_after_compilation()
     run, folder = map(pathlib.Path, sys.argv[1:])
     scored = jax_scadn.load(run).score(np.load(folder / "image.npy"))
     print(float(scored.scores[0]), flush=True)

@@ -87,7 +87,7 @@ def single_steps(count: int, calls: int) -> dict[str, list[float]]:
     shape = (config.training.batch_size, config.data.size, config.data.size, 1)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     alone = [loop.init(stage, seed) for seed in range(count)]
-    mesh, _ = sharding.spread(1)
+    mesh, _ = sharding.variant_mesh(1)
     stacked = vectorized.stack(alone)
     hypers, batches = vectorized.stack([hyper] * count), np.stack([images] * count)
     active = np.ones(count, bool)

@@ -70,11 +70,11 @@ def full(size: int, images: int) -> tuple[loop.Stage, Any]:
 
 def steps(stage, hyper, mesh, batches) -> tuple[np.ndarray, list[float], str]:
     """Losses (steps, names), seconds of each step, and the compiled program."""
-    state = sharding.put_whole(mesh, loop.init(stage, 0))
-    hyper = sharding.put_whole(mesh, hyper)
+    state = sharding.replicate(mesh, loop.init(stage, 0))
+    hyper = sharding.replicate(mesh, hyper)
     losses, seconds, step = [], [], None
     for images in batches:
-        batch = sharding.put_rows(mesh, {"image": images})
+        batch = sharding.shard_batch(mesh, {"image": images})
         if step is None:
             step = loop.train_step.lower(stage, state, hyper, batch).compile()
         start = time.perf_counter()
@@ -119,7 +119,7 @@ def summed(program: str) -> int:
 def gradient_bytes(stage) -> int:
     """Of one step.
 
-    The discriminator's gradients of real and of repainted images are summed apart.
+    The discriminator's gradients of real and of inpainted images are summed apart.
     """
     state = jax.eval_shape(stage.init, 0)
     generator, discriminator = (

@@ -30,7 +30,7 @@ def _prepare(task: dict):
         from benchmarks import cases, ours
         from jax_scadn.runtime import memory
 
-        memory.give_back()  # as all commands do
+        memory.trim_after_compilation()  # as all commands do
         case = cases.from_json(task["case"])
         return ours.workload(case), ours.arrays, None
     from benchmarks.twins import forms, workloads

@@ -18,7 +18,7 @@ _NO_INFORMATION = {
     "impression.kl_weight": 0.0,
 }
 _NO_EXPERT = {"expert.enabled": False}
-_NO_PERCEPTION = {"scoring.measure": "squared"}
+_NO_PERCEPTION = {"scoring.distance": "squared"}
 
 
 def get_config(category: str = ""):

@@ -23,5 +23,5 @@ def get_config(category: str = ""):
 def sweep(add):
     """The rows of the table; they differ in scoring only."""
     for measure in ("absolute", "squared", "ssim", "conv1_2", "conv2_2", "conv3_4"):
-        add(measure, {"scoring.measure": measure})
+        add(measure, {"scoring.distance": measure})
     add("pm", {})

@@ -6,7 +6,7 @@
 
 The folder has the MVTec AD layout. VGG-19's weights come from
 `python -m jax_scadn.fetch_weights` or --config.vgg_weights; without them
---config.scoring.measure=ssim needs none. Hardware: 2 CPU cores, 11 minutes for 200
+--config.scoring.distance=ssim needs none. Hardware: 2 CPU cores, 11 minutes for 200
 images. Result: docs/results.md.
 """
 

@@ -4,7 +4,7 @@ The settings file has a function `sweep(add)` that calls `add(name, changes)` fo
 variant, and `SEEDS`. Any field can be varied from the command line too:
 
     python -m jax_scadn.ablate --config=configs/lace.py --seeds=0,1 \\
-        --sweep=model.width=8,16 --sweep=masks.fill=0.0,1.0
+        --sweep=model.width=8,16 --sweep=masks.mask_value=0.0,1.0
 
 Stopped in any way, the same command goes on. Each variant is afterwards a trained model
 for evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
@@ -51,7 +51,7 @@ def main(_) -> int:
     )
     for reason in failed:
         print(f"failed: {reason}", file=sys.stderr)
-    if distributed.is_first():
+    if distributed.is_primary():
         print(comparison.compare([workdir], output=workdir))
         print(f"written: {workdir}/comparison.md, .csv, .json, .tex, .png")
     return 1 if failed else 0

@@ -68,7 +68,7 @@ def main(_) -> int:
     file = cli.config_module()
     seeds = ablation.seeds_of(file, _SEEDS.value)
     sweep = getattr(file, "sweep", None)
-    changes = ablation.collect(sweep, _SWEEP.value, seeds, one_will_do=True)
+    changes = ablation.collect(sweep, _SWEEP.value, seeds, allow_single=True)
     planned = ablation.plan(cli.open_config(), changes, seeds, workdir)
     trainings = [training for category in planned for training in category]
     if _LIST.value:

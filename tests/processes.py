@@ -26,7 +26,7 @@ def start(workdir, processes, devices, *arguments):
     command = [
         sys.executable, "-m", "launch.local", f"--processes={processes}",
         f"--cpu_devices={devices}", "--grace=60", "--", sys.executable, "-m",
-        "jax_scadn.train", *SMALL, f"--workdir={workdir}", "--lost_after=1000",
+        "jax_scadn.train", *SMALL, f"--workdir={workdir}", "--heartbeat_timeout=1000",
         *arguments,
     ]  # fmt: skip
     return subprocess.Popen(

@@ -15,7 +15,7 @@ _TINY = {
     "training.batch_size": 4,
     "training.steps": 4,
     "scoring.images_per_call": 8,
-    "scoring.measure": "squared",
+    "scoring.distance": "squared",
     "impression.features": (4,),
     "impression.pools": (4,),
     "impression.decoder_features": (4,),

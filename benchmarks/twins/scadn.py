@@ -158,13 +158,13 @@ class Training(nn.Module):
         """All losses; the sum of those of the two networks is `loss`."""
         images, masks = images_u8.float() / 255, self.masks[drawn]
         settings = self.settings
-        removed = images * (1 - masks) + settings["masks.fill"] * masks
+        removed = images * (1 - masks) + settings["masks.mask_value"] * masks
         fake = self.generator(removed)
         real = F.softplus(-self.discriminator(images)).mean()
         fake_ = F.softplus(self.discriminator(fake.detach())).mean()
         logits = gradients.frozen(self.discriminator, fake)
         adversarial = F.softplus(-logits).mean() * settings["loss.adversarial_weight"]
-        weight = (1 + settings["loss.removed_weight"] * masks) / masks.mean()
+        weight = (1 + settings["loss.masked_weight"] * masks) / masks.mean()
         reconstruction = (weight * (fake - images).square()).mean()
         reconstruction = reconstruction * settings["loss.reconstruction_weight"]
         discriminator, generator = (real + fake_) / 2, adversarial + reconstruction
@@ -200,21 +200,23 @@ class Scoring(nn.Module):
 
     def __init__(self, settings: dict, masks_mhw: torch.Tensor):
         super().__init__()
-        self.fill = settings["masks.fill"]
+        self.mask_value = settings["masks.mask_value"]
         self.masks = masks_mhw[:, None]
         self.generator = generator(settings)
 
     def forward(self, images: torch.Tensor, masks: torch.Tensor):
-        """Error map and repainted pixels of each image under its mask."""
-        repainted = self.generator(images * (1 - masks) + self.fill * masks) * masks
-        error = (repainted - images * masks).square().mean(1)
-        return error, repainted
+        """Error map and inpainted pixels of each image under its mask."""
+        inpainted = (
+            self.generator(images * (1 - masks) + self.mask_value * masks) * masks
+        )
+        error = (inpainted - images * masks).square().mean(1)
+        return error, inpainted
 
-    def score(self, repaint: Callable, images_u8: torch.Tensor, at_once: int):
-        """Anomaly maps, scores and the repainted images, as `Scadn.score`.
+    def score(self, inpaint: Callable, images_u8: torch.Tensor, at_once: int):
+        """Anomaly maps, scores and the inpainted images, as `Scadn.score`.
 
         Args:
-          repaint: this module, or what a compiler made of it.
+          inpaint: this module, or what a compiler made of it.
           images_u8: (B, C, H, W).
           at_once: pairs of an image and a mask that the generator sees in a call.
         """
@@ -222,17 +224,17 @@ class Scoring(nn.Module):
         count, masks = len(images), len(self.masks)
         pairs = torch.arange(count * masks)
         made = [
-            repaint(images[chunk % count], self.masks[chunk // count])
+            inpaint(images[chunk % count], self.masks[chunk // count])
             for chunk in pairs.split(at_once)
         ]
-        errors, repainted = map(torch.cat, zip(*made, strict=True))
+        errors, inpainted = map(torch.cat, zip(*made, strict=True))
         scales = masks // 4
         maps = errors.unflatten(0, (scales, 4, count)).amax(1)
-        pictures = repainted.unflatten(0, (scales, 4, count)).sum(1) / 2
+        pictures = inpainted.unflatten(0, (scales, 4, count)).sum(1) / 2
         means = maps.mean((2, 3))
         chosen, each = means.argmax(0), torch.arange(count)
         return {
             "maps": maps[chosen, each],
             "scores": means[chosen, each],
-            "repainted": pictures[chosen, each],
+            "inpainted": pictures[chosen, each],
         }

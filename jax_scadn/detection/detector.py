@@ -34,13 +34,13 @@ def _score(method, mesh, params, mu, images):
     score = method.score
     if mesh.shape[sharding.MASKS] > 1:
         score = functools.partial(score, shared_by=sharding.MASKS)
-    score = sharding.map_images(mesh, score, replicated=2)
+    score = sharding.shard_map_images(mesh, score, replicated=2)
     return score(params, mu, images_lib.as_float(images))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _latent(method, mesh, params, images):
-    latent = sharding.map_images(mesh, method.latent, replicated=1)
+    latent = sharding.shard_map_images(mesh, method.latent, replicated=1)
     return latent(params, images_lib.as_float(images))
 
 
@@ -93,9 +93,9 @@ class Detector:
         mesh, self.batch_size = sharding.scoring_mesh(
             config.scoring.images_per_call, self._method.shares
         )
-        sharding.connect(mesh)
-        self.params = sharding.put_whole(mesh, params)
-        self._mu = sharding.put_whole(mesh, np.asarray(calibration.mu, np.float32))
+        sharding.warm_up_collectives(mesh)
+        self.params = sharding.replicate(mesh, params)
+        self._mu = sharding.replicate(mesh, np.asarray(calibration.mu, np.float32))
 
     def score(self, images: np.ndarray) -> Scored:
         """Scores images of any size.
@@ -112,7 +112,7 @@ class Detector:
         fitted = images_lib.stack(
             [images_lib.from_array(image, data.size, data.channels) for image in images]
         )
-        size = self.batch_for(len(fitted))
+        size = self.padded_batch_size(len(fitted))
         batches = [
             self.score_batch(fitted[i : i + size], size)
             for i in range(0, len(fitted), size)
@@ -126,7 +126,7 @@ class Detector:
             scored = self._score(batch["image"], self.batch_size)
             yield batch["index"][:count], _first(count, scored)
 
-    def batch_for(self, count: int) -> int:
+    def padded_batch_size(self, count: int) -> int:
         """How many images to score together where there are `count`.
 
         As many as fill the devices, or that times a power of two, so that one image
@@ -154,9 +154,9 @@ class Detector:
     def _score(self, rows: np.ndarray, size: int) -> Scored:
         """Scores a batch of that size, of which this process has the rows."""
         mesh, _ = sharding.scoring_mesh(size, self._method.shares)
-        images = sharding.put_rows(mesh, rows)
+        images = sharding.shard_batch(mesh, rows)
         scored = _score(self._method, mesh, self.params, self._mu, images)
-        return distributed.whole(scored)
+        return distributed.gather_to_host(scored)
 
     @property
     def has_latent(self) -> bool:
@@ -168,9 +168,9 @@ class Detector:
         codes = []
         mesh, _ = sharding.scoring_mesh(self.batch_size)
         for batch in pipeline.padded_batches(split, self.batch_size):
-            images = sharding.put_rows(mesh, batch["image"])
+            images = sharding.shard_batch(mesh, batch["image"])
             latent = _latent(self._method, mesh, self.params, images)
-            codes.append(distributed.whole(latent)[batch["_mask"]])
+            codes.append(distributed.gather_to_host(latent)[batch["_mask"]])
         return np.concatenate(codes)
 
     def parameter_counts(self) -> dict[str, int]:
@@ -223,12 +223,12 @@ class Detector:
         """Writes `config.json` and `detector/`; the calibration comes last."""
         folder = workdir / "detector"
         calibration = folder / _CALIBRATION
-        if distributed.is_first():
+        if distributed.is_primary():
             calibration.unlink(missing_ok=True)
             folder.mkdir(parents=True, exist_ok=True)
             configuration.write(self.config, workdir / CONFIG)
         checkpoints.save_params(folder / _PARAMS, self.params)
-        if distributed.is_first():
+        if distributed.is_primary():
             text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
             files.write_text(calibration, text + "\n")
 
@@ -275,7 +275,9 @@ def uncalibrated(config: ml_collections.ConfigDict, params: Any) -> Detector:
 
 def is_saved(workdir: pathlib.Path) -> bool:
     """Whether a work directory holds a whole detector."""
-    return distributed.agreed((workdir / "detector" / _CALIBRATION).exists())
+    return distributed.broadcast_from_primary(
+        (workdir / "detector" / _CALIBRATION).exists()
+    )
 
 
 def load(workdir: str | pathlib.Path) -> Detector:

@@ -90,7 +90,7 @@ def evaluate(
     shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
     maps, scores, scales, means, drawn = [], [], [], [], {}
     for indices, scored in detector.score_split(test):
-        if not distributed.is_first():
+        if not distributed.is_primary():
             continue
         maps.extend(scored.maps)
         scores.append(scored.scores)
@@ -105,7 +105,7 @@ def evaluate(
     neighbours = None
     if anomalous and detector.has_latent:
         neighbours = _neighbours(detector, dataset.train, test.subset(anomalous))
-    if not distributed.is_first():
+    if not distributed.is_primary():
         return None
     scores, scales = np.concatenate(scores), np.concatenate(scales)
     masks = _masks(test)

@@ -113,7 +113,7 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             return path, None
 
     compiled = set()
-    size = detector.batch_for(len(paths))
+    size = detector.padded_batch_size(len(paths))
     with concurrent.futures.ThreadPoolExecutor(max(1, data.threads)) as pool:
         for start in range(0, len(paths), size):
             chunk = paths[start : start + size]

@@ -65,7 +65,7 @@ def collect(
     sweep: Callable[[Callable[..., None]], None] | None,
     options: Sequence[str],
     seeds: Sequence[int],
-    one_will_do: bool = False,
+    allow_single: bool = False,
 ) -> dict[str, Changes]:
     """The variants by name, in order.
 
@@ -74,7 +74,7 @@ def collect(
       options: such as 'model.width=16,32'; each variant is made once for each
         combination of their values.
       seeds: several of them are enough to vary.
-      one_will_do: whether there may be nothing to vary.
+      allow_single: whether there may be nothing to vary.
 
     Raises:
       errors.UserError: nothing to vary, a name twice, or an option that is not
@@ -89,7 +89,7 @@ def collect(
 
     if sweep is not None:
         sweep(add)
-    if not (found or options or len(seeds) > 1 or one_will_do):
+    if not (found or options or len(seeds) > 1 or allow_single):
         raise errors.UserError(
             "nothing to vary: take settings with a function sweep(add), such as "
             "configs/ablation_mvtec.py, or give --sweep=FIELD=VALUE,VALUE or "
@@ -187,7 +187,7 @@ def plan(
         if category:
             one.data.category = category
         planned.append(_trainings(_tasks(one, changes, seeds, workdir / category)))
-        if distributed.is_first():
+        if distributed.is_primary():
             _write(changes, seeds, workdir / category)
     return planned
 
@@ -294,7 +294,7 @@ def train(batch: Sequence[Training]) -> list[str]:
         if not going:
             break
         runs = [jobs[n].run(number, trained[n]) for n in going]
-        states = loop.Alone if len(runs) == 1 else vectorized.Stacked
+        states = loop.SingleRun if len(runs) == 1 else vectorized.VectorizedRuns
         for n, weights in zip(going, loop.fit(runs, states), strict=True):
             if isinstance(weights, errors.UserError):
                 failed[n] = f"{firsts[n].name}: {weights}"

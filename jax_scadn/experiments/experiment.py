@@ -93,7 +93,7 @@ class Job:
         self.trained_in = trained_in or workdir
         self.dataset = _dataset(config)
         self.method = methods.create(config)
-        if distributed.is_first():
+        if distributed.is_primary():
             _write_settings(config, workdir)
 
     def run(self, stage: int, trained: dict[str, Any]) -> loop.Run:
@@ -139,7 +139,9 @@ class Job:
 
 def is_finished(workdir: pathlib.Path) -> bool:
     """Whether a work directory holds a detector and its results."""
-    return detector.is_saved(workdir) and distributed.agreed(_results(workdir).exists())
+    return detector.is_saved(workdir) and distributed.broadcast_from_primary(
+        _results(workdir).exists()
+    )
 
 
 def _results(workdir: pathlib.Path) -> pathlib.Path:
@@ -248,7 +250,7 @@ def _percent(share: float) -> str:
 
 def _summarise(workdir: pathlib.Path, categories) -> None:
     """The table of all categories with their mean."""
-    if not distributed.is_first():
+    if not distributed.is_primary():
         return
     every: list[dict[str, Any]] = []
     for category in categories:

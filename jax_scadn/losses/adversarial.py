@@ -20,7 +20,7 @@ def discriminator_real(gan: str, logits: jax.Array) -> jax.Array:
 
 
 def discriminator_fake(gan: str, logits: jax.Array) -> jax.Array:
-    """Elementwise loss of the discriminator on repainted images."""
+    """Elementwise loss of the discriminator on inpainted images."""
     if gan == "hinge":
         return jax.nn.relu(1 + logits)
     if gan == "lsgan":
@@ -34,7 +34,7 @@ def generator_fake(gan: str, logits: jax.Array) -> jax.Array:
     Args:
       gan: 'nsgan' -log D(fake); 'minimax' log(1 - D(fake)), SCADN Eq. 3; 'lsgan'
         (D(fake) - 1)^2; 'hinge' -logits. D is the sigmoid of the logits.
-      logits: the discriminator's output on repainted images, before the sigmoid.
+      logits: the discriminator's output on inpainted images, before the sigmoid.
     """
     if gan == "hinge":
         return -logits

@@ -25,7 +25,7 @@ _SSIM_C2 = 0.03**2
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class Distance:
     """A distance between images, hashable, so that `jit` takes it as static.
 
     Attributes:
@@ -46,10 +46,10 @@ class Measure:
     dtype: str = "float32"
 
     @classmethod
-    def from_config(cls, config: ml_collections.ConfigDict) -> Measure:
+    def from_config(cls, config: ml_collections.ConfigDict) -> Distance:
         """From resolved settings."""
         return cls(
-            name=config.scoring.measure,
+            name=config.scoring.distance,
             layer_weights=tuple(config.scoring.layer_weights),
             normalisation=config.scoring.normalisation,
             dtype=config.dtype,

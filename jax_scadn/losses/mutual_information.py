@@ -20,7 +20,7 @@ def sample(key: jax.Array, mean_bl: jax.Array, log_var_bl: jax.Array) -> jax.Arr
     return mean_bl + jnp.exp(log_var_bl / 2) * noise
 
 
-def of_another(features_bhwc: jax.Array) -> jax.Array:
+def negative_features(features_bhwc: jax.Array) -> jax.Array:
     """F(x'): the features of each image's neighbour in the batch, in a ring.
 
     The order of a training batch is random already, so that this is a shuffle; unlike

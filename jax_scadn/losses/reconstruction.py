@@ -8,27 +8,27 @@ import jax.numpy as jnp
 
 def masked(
     form: str,
-    repainted_bhwc: jax.Array,
+    inpainted_bhwc: jax.Array,
     images_bhwc: jax.Array,
     masks_bhw1: jax.Array,
-    removed_weight: jax.Array | float,
+    masked_weight: jax.Array | float,
 ) -> jax.Array:
     """Elementwise squared error with a larger weight on removed pixels.
 
     Args:
       form: 'paper' is Eq. 2 of SCADN, (1 + lambda_rm m) (r - x)^2; 'reference' is
         the authors' code, which divides it by the removed share of the batch.
-      repainted_bhwc: the generator's output.
+      inpainted_bhwc: the generator's output.
       images_bhwc: what it should be.
       masks_bhw1: 1 where pixels were removed.
-      removed_weight: lambda_rm.
+      masked_weight: lambda_rm.
     """
-    if repainted_bhwc.shape != images_bhwc.shape:
-        raise ValueError(f"repainted {repainted_bhwc.shape} != {images_bhwc.shape}")
-    weight = 1 + removed_weight * masks_bhw1
+    if inpainted_bhwc.shape != images_bhwc.shape:
+        raise ValueError(f"inpainted {inpainted_bhwc.shape} != {images_bhwc.shape}")
+    weight = 1 + masked_weight * masks_bhw1
     if form == "reference":
         weight = weight / jnp.mean(masks_bhw1)
-    return weight * jnp.square(repainted_bhwc - images_bhwc)
+    return weight * jnp.square(inpainted_bhwc - images_bhwc)
 
 
 def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:

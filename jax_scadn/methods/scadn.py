@@ -1,4 +1,4 @@
-"""SCADN: repaint striped holes with a GAN; what cannot be repainted is anomalous.
+"""SCADN: inpaint striped holes with a GAN; what cannot be inpainted is anomalous.
 
 Yan et al., Learning Semantic Context from Normal Samples for Unsupervised Anomaly
 Detection, AAAI 2021. Read from top to bottom: state, training, scoring.
@@ -59,8 +59,8 @@ class Hyperparameters:
 
     masks_mhw: jax.Array  # 1 where removed
     mask_probabilities: jax.Array  # (masks,)
-    fill: jax.Array  # value of removed pixels
-    removed_weight: jax.Array
+    mask_value: jax.Array  # value of masked pixels
+    masked_weight: jax.Array
     reconstruction_weight: jax.Array
     adversarial_weight: jax.Array
     feature_matching_weight: jax.Array
@@ -79,7 +79,7 @@ class Gradients:
 
 
 @dataclasses.dataclass(frozen=True)
-class Repainting:
+class InpaintingStage:
     """The training of SCADN; hashable, so that `jit` takes it as static."""
 
     channels: int
@@ -99,7 +99,7 @@ class Repainting:
     folder = ""  # SCADN has one stage, which stands in the work directory itself
 
     @classmethod
-    def from_config(cls, config: ml_collections.ConfigDict) -> Repainting:
+    def from_config(cls, config: ml_collections.ConfigDict) -> InpaintingStage:
         """From resolved settings."""
         model = config.model
         dilated = model.blocks if model.dilated_blocks == "all" else 1
@@ -154,9 +154,9 @@ class Repainting:
         """Images beside what the generator puts where the last mask removes."""
         images = images_lib.as_float(batch["image"])
         mask = hyper.masks_mhw[-1][None, :, :, None]
-        removed = masks.remove(images, mask, hyper.fill)
-        repainted = self.generator.apply({"params": params}, removed)
-        return jnp.concatenate([images, removed, repainted], axis=2)
+        removed = masks.apply_mask(images, mask, hyper.mask_value)
+        inpainted = self.generator.apply({"params": params}, removed)
+        return jnp.concatenate([images, removed, inpainted], axis=2)
 
     # State.
 
@@ -188,8 +188,8 @@ class Repainting:
         probabilities = config.masks.probabilities or (1.0,) * len(masks_mhw)
         probabilities = jnp.asarray(probabilities)
         scalars = {
-            "fill": config.masks.fill,
-            "removed_weight": config.loss.removed_weight,
+            "mask_value": config.masks.mask_value,
+            "masked_weight": config.loss.masked_weight,
             "reconstruction_weight": config.loss.reconstruction_weight,
             "adversarial_weight": config.loss.adversarial_weight,
             "feature_matching_weight": config.loss.feature_matching_weight,
@@ -261,9 +261,9 @@ class Repainting:
         power iteration: real, fake for its own loss, fake for the generator's.
         """
         masks_bhw1 = masks_bhw[..., None]
-        removed = masks.remove(images_bhwc, masks_bhw1, hyper.fill)
+        removed = masks.apply_mask(images_bhwc, masks_bhw1, hyper.mask_value)
 
-        def repaint(params_g):
+        def inpaint(params_g):
             return self.generator.apply({"params": params_g}, removed)
 
         def discriminate(params_d, spectral, images):
@@ -272,7 +272,7 @@ class Repainting:
             )
             return logits, features, variables["spectral"]
 
-        fake, generator_vjp = jax.vjp(repaint, state.generator)
+        fake, generator_vjp = jax.vjp(inpaint, state.generator)
 
         def discriminator_loss(params_d):
             real_logits, real_features, spectral = discriminate(
@@ -298,7 +298,7 @@ class Repainting:
                     fake,
                     images_bhwc,
                     masks_bhw1,
-                    hyper.removed_weight,
+                    hyper.masked_weight,
                 )
             )
             loss = adversarial_ + reconstruction
@@ -333,30 +333,30 @@ class Repainting:
 class Scadn:
     """The trained method: multi-mask inference; hashable like its stage."""
 
-    repainting: Repainting
+    inpainting: InpaintingStage
     stripe_pairs: tuple[int, ...]
-    fill: float
+    mask_value: float
     merge: str
     image_score: str
-    measure: distances.Measure
+    measure: distances.Distance
     masks_per_call: int  # 0: by the number of pixels
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> Scadn:
         """From resolved settings."""
         return cls(
-            repainting=Repainting.from_config(config),
+            inpainting=InpaintingStage.from_config(config),
             stripe_pairs=tuple(config.masks.stripe_pairs),
-            fill=config.masks.fill,
+            mask_value=config.masks.mask_value,
             merge=config.scoring.merge,
             image_score=config.scoring.image_score,
-            measure=distances.Measure.from_config(config),
+            measure=distances.Distance.from_config(config),
             masks_per_call=config.scoring.masks_per_call,
         )
 
     @property
-    def stages(self) -> tuple[Repainting]:
-        return (self.repainting,)
+    def stages(self) -> tuple[InpaintingStage]:
+        return (self.inpainting,)
 
     shares = masks.MASKS_PER_SCALE  # devices that share an image take of each scale
 
@@ -368,7 +368,7 @@ class Scadn:
     @functools.cached_property
     def masks_mhw(self):
         """The striped masks, 1 where removed."""
-        return masks.striped(self.repainting.size, self.stripe_pairs)
+        return masks.striped(self.inpainting.size, self.stripe_pairs)
 
     def inference_params(self, trained: dict[str, Params], measure: Params) -> Params:
         """What `score` needs.
@@ -377,26 +377,28 @@ class Scadn:
           trained: weights of the stage by its folder.
           measure: weights of the measure.
         """
-        return {"generator": trained[Repainting.folder], "measure": measure}
+        return {"generator": trained[InpaintingStage.folder], "measure": measure}
 
-    def repaint(self, generator: Params, images_bhwc: jax.Array, mask_hw: jax.Array):
+    def inpaint(self, generator: Params, images_bhwc: jax.Array, mask_hw: jax.Array):
         """The generator's output where one mask removes pixels, (B, H, W, C)."""
-        removed = masks.remove(images_bhwc, mask_hw[None, :, :, None], self.fill)
-        return self.repainting.generator.apply({"params": generator}, removed)
+        removed = masks.apply_mask(
+            images_bhwc, mask_hw[None, :, :, None], self.mask_value
+        )
+        return self.inpainting.generator.apply({"params": generator}, removed)
 
     def candidates(
         self,
         params: Params,
         images_bhwc: jax.Array,
-        measure: distances.Measure | None = None,
+        measure: distances.Distance | None = None,
         shared_by: str | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Each scale's error map (B, K, H, W) and repainted image (B, K, H, W, C).
+        """Each scale's error map (B, K, H, W) and inpainted image (B, K, H, W, C).
 
         Under a mask the error is the distance between the image and the image with
-        its removed pixels repainted, taken at those pixels (Eq. 6 where the measure
-        is the squared error). Some images under some vmapped masks are repainted at a
-        time, see `at_a_time`, which bounds the memory.
+        its removed pixels inpainted, taken at those pixels (Eq. 6 where the measure
+        is the squared error). Some images under some vmapped masks are inpainted at a
+        time, see `chunk_sizes`, which bounds the memory.
 
         Args:
           params: from `inference_params`.
@@ -406,23 +408,23 @@ class Scadn:
         """
         measure = measure or self.measure
         masks_mhw = self._masks_of_this_device(shared_by)
-        together, vmapped = self.at_a_time(len(masks_mhw), images_bhwc.shape)
+        together, vmapped = self.chunk_sizes(len(masks_mhw), images_bhwc.shape)
 
         def of_images(images_bhwc):
             def under_mask(mask_hw):
                 mask_hw = mask_hw.astype(images_bhwc.dtype)
-                repainted = self.repaint(params["generator"], images_bhwc, mask_hw)
+                inpainted = self.inpaint(params["generator"], images_bhwc, mask_hw)
                 mask = mask_hw[None, :, :, None]
-                filled = images_bhwc * (1 - mask) + repainted * mask
+                filled = images_bhwc * (1 - mask) + inpainted * mask
                 error = measure.distance(params["measure"], filled, images_bhwc)
-                return error * mask_hw[None], repainted
+                return error * mask_hw[None], inpainted
 
-            error_mbhw, repainted_mbhwc = jax.lax.map(
+            error_mbhw, inpainted_mbhwc = jax.lax.map(
                 under_mask, masks_mhw, batch_size=vmapped
             )
             return (
                 merging.scale_maps(error_mbhw, self.maps),
-                merging.scale_repainted(repainted_mbhwc, masks_mhw, self.maps),
+                merging.scale_inpainted(inpainted_mbhwc, masks_mhw, self.maps),
             )
 
         groups = images_bhwc.reshape(-1, together, *images_bhwc.shape[1:])
@@ -445,7 +447,7 @@ class Scadn:
         mine = jax.lax.dynamic_slice_in_dim(masks_kmhw, first, count, axis=1)
         return mine.reshape(-1, *masks_mhw.shape[1:])
 
-    def at_a_time(self, masks: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    def chunk_sizes(self, masks: int, shape: tuple[int, ...]) -> tuple[int, int]:
         """Images, and masks of each, in one call of the generator.
 
         As many as keep a device busy, and the same numbers in each of the calls.
@@ -465,7 +467,7 @@ class Scadn:
         By it the authors' code chooses which weights to keep.
         """
         params = {"generator": generator, "measure": {}}
-        absolute = distances.Measure("absolute")
+        absolute = distances.Distance("absolute")
         maps, _ = self.candidates(params, images_bhwc, absolute)
         return jnp.max(jnp.mean(maps, axis=(2, 3)), axis=1)
 
@@ -477,7 +479,7 @@ class Scadn:
         shared_by: str | None = None,
     ) -> merging.Scored:
         """Anomaly maps and scores of images in [0, 1]; see `candidates`."""
-        maps, repainted = self.candidates(params, images_bhwc, shared_by=shared_by)
+        maps, inpainted = self.candidates(params, images_bhwc, shared_by=shared_by)
         return merging.merge(
-            self.merge, self.image_score, mu_k, maps, {"repainted": repainted}
+            self.merge, self.image_score, mu_k, maps, {"inpainted": inpainted}
         )

@@ -12,7 +12,7 @@ from jax_scadn.scoring import masks
 # What the paper says and what its authors' public code does where they differ.
 PRESETS = {
     "reference": {
-        "masks.fill": 1.0,
+        "masks.mask_value": 1.0,
         "model.dilated_blocks": "all",
         "loss.reconstruction": "reference",
         "loss.gan": "nsgan",
@@ -20,7 +20,7 @@ PRESETS = {
         "selection.keep": "best",
     },
     "paper": {
-        "masks.fill": 0.0,
+        "masks.mask_value": 0.0,
         "model.dilated_blocks": "first",
         "loss.reconstruction": "paper",
         "loss.gan": "minimax",
@@ -54,7 +54,7 @@ def add(config: ml_collections.ConfigDict) -> None:
     masks_ = config.masks = ml_collections.ConfigDict()
     masks_.stripe_pairs = (2, 4, 8)  # per scale; a stripe is size / (2 pairs) wide
     masks_.probabilities = ()  # of each mask in training; () = uniform
-    masks_.fill = config_dict.placeholder(float)  # value of removed pixels, [0, 1]
+    masks_.mask_value = config_dict.placeholder(float)  # of masked pixels, [0, 1]
 
     model = config.model = ml_collections.ConfigDict()
     model.width = 64  # channels of the generator's first layer
@@ -67,7 +67,7 @@ def add(config: ml_collections.ConfigDict) -> None:
     loss = config.loss = ml_collections.ConfigDict()
     loss.reconstruction = config_dict.placeholder(str)  # 'reference' | 'paper'
     loss.reconstruction_weight = 1.0  # lambda_rec, Eq. 4
-    loss.removed_weight = 3.0  # lambda_rm, Eq. 2
+    loss.masked_weight = 3.0  # lambda_rm, Eq. 2
     loss.gan = config_dict.placeholder(str)  # 'nsgan' | 'lsgan' | 'hinge' | 'minimax'
     loss.adversarial_weight = 0.001  # lambda_adv, Eq. 4
     loss.feature_matching_weight = 0.0  # L1 between discriminator features; 0 = off
@@ -83,7 +83,7 @@ def add(config: ml_collections.ConfigDict) -> None:
     config.selection.images = 0  # the first n training images; 0 = all
 
     config.scoring.merge = "max_mu"  # 'max_mu' | 'max' | 'mean', over the scales
-    config.scoring.masks_per_call = 0  # masks repainted at a time; 0 = by image size
+    config.scoring.masks_per_call = 0  # masks inpainted at a time; 0 = by image size
 
 
 def check(config: ml_collections.ConfigDict) -> None:

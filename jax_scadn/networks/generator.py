@@ -1,4 +1,4 @@
-"""SCADN's generator: repaints the removed stripes from what is left of an image."""
+"""SCADN's generator: inpaints the removed stripes from what is left of an image."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ours beside PyTorch's numbers: `python -m jax_scadn.parity GOLDEN.npz`.
 
 Prints every quantity of a golden file of SCADN or of UTAD; the exit status is 1 if one
-fails. SCADN's settings can be changed, to see it fail: `--config.masks.fill=0`.
+fails. SCADN's settings can be changed, to see it fail: `--config.masks.mask_value=0`.
 """
 
 from __future__ import annotations

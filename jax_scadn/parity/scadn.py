@@ -32,7 +32,7 @@ _LOGS = {
 }
 
 
-def golden_weights(stage: scadn.Repainting, seed: int):
+def golden_weights(stage: scadn.InpaintingStage, seed: int):
     """The generator's parameters and the discriminator's variables by the recipe.
 
     Each PyTorch array is drawn from a NumPy generator that is seeded with the seed
@@ -86,7 +86,7 @@ def check(golden: Mapping[str, np.ndarray], config) -> list[report.Row]:
         config.model.blocks = _blocks(golden["grad_norm_names"])
     config = configuration.resolve(config)
     method = scadn.Scadn.from_config(config)
-    stage = method.repainting
+    stage = method.inpainting
     generator, discriminator = golden_weights(stage, seed)
     state = stage.state_of(seed, generator, **discriminator)
 
@@ -147,16 +147,16 @@ def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[report
         ]
         return jnp.concatenate([candidates(params, b)[0] for b in batches])
 
-    repaint = functools.partial(jax.jit(method.repaint), state.generator, test[:1])
-    repainted = jnp.concatenate([repaint(mask) for mask in method.masks_mhw])
-    logits, _ = jax.jit(method.repainting.discriminator.apply)(
+    inpaint = functools.partial(jax.jit(method.inpaint), state.generator, test[:1])
+    inpainted = jnp.concatenate([inpaint(mask) for mask in method.masks_mhw])
+    logits, _ = jax.jit(method.inpainting.discriminator.apply)(
         {"params": state.discriminator, "spectral": state.spectral}, test
     )
     mu = jnp.mean(scale_maps(normal), axis=(0, 2, 3))
     maps = scale_maps(test)
     scored = merging.merge("max_mu", "mean", mu, maps, {})
     rows = [
-        against("recon_test0_all12", repainted.transpose(0, 3, 1, 2), pixels),
+        against("recon_test0_all12", inpainted.transpose(0, 3, 1, 2), pixels),
         against("disc_test", jax.nn.sigmoid(logits).transpose(0, 3, 1, 2)),
         against("mu", mu),
         against("scale_maps_test", maps.swapaxes(0, 1), pixels),
@@ -182,7 +182,7 @@ def _pixel_mean(array):
     return np.mean(np.asarray(array, np.float64), axis=(-2, -1))
 
 
-def _training_rows(stage: scadn.Repainting, state, config, golden):
+def _training_rows(stage: scadn.InpaintingStage, state, config, golden):
     """The training steps: gradient norms of the first one, losses of all."""
     hyper = stage.hyperparameters(config)
     images = _images(golden, "train")
@@ -207,7 +207,7 @@ def _training_rows(stage: scadn.Repainting, state, config, golden):
 
 
 def _gradient_rows(
-    stage: scadn.Repainting, state, hyper, inputs, golden
+    stage: scadn.InpaintingStage, state, hyper, inputs, golden
 ) -> list[report.Row]:
     def norms(state, hyper, images, masks):
         grads = stage.gradients(state, hyper, images, masks)

@@ -65,7 +65,7 @@ def cluster_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "process_id", -1, "Which one this is, from 0.", flag_values=flag_values
     )
     flags.DEFINE_integer(
-        "lost_after",
+        "heartbeat_timeout",
         100,
         "Seconds without a sign of life after which a process is given up.",
         lower_bound=1,
@@ -114,39 +114,39 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
             raise errors.UserError(f"{left[-1]!r} is no flag; flags start with --")
         if _COMPILATION_CACHE.value:
             compilation_cache.enable()
-        memory.give_back()
+        memory.trim_after_compilation()
         return left[1:]
 
     def start(argv: list[str]) -> int | None:
         if "coordinator_address" in flags.FLAGS:
             _meet()
         status = main(argv)
-        distributed.wait()  # none leaves before process 0 has written everything
+        distributed.barrier()  # none leaves before process 0 has written everything
         return status
 
     try:
         app.run(start, flags_parser=parse_)
     except (errors.UserError, OSError) as error:  # OSError: such as a full disk
-        distributed.give_up(_fail(str(error)))
+        distributed.abort(_fail(str(error)))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
-            distributed.give_up(_fail(_OUT_OF_MEMORY))
+            distributed.abort(_fail(_OUT_OF_MEMORY))
         if jax.process_count() == 1:
             raise
-        distributed.give_up(_fail(f"{_LOST}: {str(error).splitlines()[0]}"))
+        distributed.abort(_fail(f"{_LOST}: {str(error).splitlines()[0]}"))
     except KeyboardInterrupt:
-        distributed.give_up(130)
+        distributed.abort(130)
 
 
 def _meet() -> None:
     """Starts as one of many processes, where the flags or the environment say so."""
-    found = distributed.cluster(
+    found = distributed.detect_cluster(
         os.environ,
         flags.FLAGS.coordinator_address,
         flags.FLAGS.num_processes,
         flags.FLAGS.process_id,
     )
-    distributed.start(found, flags.FLAGS.lost_after)
+    distributed.start(found, flags.FLAGS.heartbeat_timeout)
 
 
 def parse(

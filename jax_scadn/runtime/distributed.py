@@ -21,7 +21,7 @@ _MEETING = 300  # s that processes wait for each other at the start
 _calls = 0  # of `preempted`; the same in all processes
 
 
-def cluster(
+def detect_cluster(
     environ: Mapping[str, str], coordinator: str, processes: int, process: int
 ) -> dict[str, Any] | None:
     """What `jax.distributed.initialize` has to be told; None for a process alone.
@@ -64,13 +64,13 @@ def cluster(
     }
 
 
-def start(found: dict[str, Any] | None, lost_after: int) -> None:
+def start(found: dict[str, Any] | None, heartbeat_timeout: int) -> None:
     """Meets the other processes; has to come before JAX's first computation.
 
     Args:
-      found: by `cluster`.
-      lost_after: seconds without a sign of life after which a process is given up,
-        and all others end.
+      found: by `detect_cluster`.
+      heartbeat_timeout: seconds without a heartbeat before a process is considered
+        lost, and all others end.
     """
     if found is None:
         return
@@ -80,23 +80,23 @@ def start(found: dict[str, Any] | None, lost_after: int) -> None:
     at = found.get("coordinator_address", "the first task of the SLURM step")
     absent = f"not all processes have come to {at}; start each of them, in any order"
     # Sooner than JAX, which would abort this process with words of its own.
-    with watchdog.Watch(_MEETING, absent):
+    with watchdog.Watchdog(_MEETING, absent):
         jax.distributed.initialize(
             **found,
             initialization_timeout=2 * _MEETING,
-            heartbeat_timeout_seconds=lost_after,
+            heartbeat_timeout_seconds=heartbeat_timeout,
         )
-    wait()
-    if not is_first():
+    barrier()
+    if not is_primary():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends
 
 
-def is_first() -> bool:
+def is_primary() -> bool:
     """Whether this is the process that prints and writes."""
     return jax.process_index() == 0
 
 
-def agreed(value: bool) -> bool:
+def broadcast_from_primary(value: bool) -> bool:
     """What process 0 says, in all processes.
 
     Files that process 0 writes may not yet be there for the others to see.
@@ -106,9 +106,9 @@ def agreed(value: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(value))
 
 
-def wait() -> None:
+def barrier() -> None:
     """Until all processes are here, so that all see what process 0 has written."""
-    agreed(True)
+    broadcast_from_primary(True)
 
 
 def preempted() -> bool:
@@ -123,14 +123,14 @@ def preempted() -> bool:
     return multihost_utils.reached_preemption_sync_point(_calls)
 
 
-def whole(tree: Any) -> Any:
+def gather_to_host(tree: Any) -> Any:
     """NumPy arrays of what is spread over the devices of all processes."""
     if jax.process_count() == 1:
         return jax.device_get(tree)  # of all leaves at once
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
-def give_up(status: int) -> None:
+def abort(status: int) -> None:
     """Ends a process that failed, without the usual wait for the others to end.
 
     They notice that it is gone and end, too.

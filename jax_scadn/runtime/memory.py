@@ -12,7 +12,7 @@ _LONG = 0.1  # seconds; shorter ones leave little
 
 
 @functools.cache
-def give_back() -> None:
+def trim_after_compilation() -> None:
     """Has free memory returned after each compilation, or after one was found on disk.
 
     The program of a full-width network leaves 250 MiB in the allocator's lists. They

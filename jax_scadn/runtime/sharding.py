@@ -44,7 +44,7 @@ def mesh(batch_size: int) -> Mesh:
     return _mesh(used)
 
 
-def spread(count: int) -> tuple[Mesh, int]:
+def variant_mesh(count: int) -> tuple[Mesh, int]:
     """A mesh for that many things of their own, and their number rounded up to it.
 
     Raises:
@@ -78,7 +78,7 @@ def scoring_mesh(images: int, shares: int = 1) -> tuple[Mesh, int]:
     return _mesh(local, sharing), -(-images // groups) * groups
 
 
-def split(mesh: Mesh) -> NamedSharding:
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The first axis over all devices of the mesh."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
@@ -88,24 +88,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def connect(mesh: Mesh) -> None:
+def warm_up_collectives(mesh: Mesh) -> None:
     """Makes the devices of all processes find each other, where there are several.
 
     On CPUs the first one to compute together waits 30 s for the others to come: less
     than they may differ in what they need to read files or to compile a step.
     """
     if jax.process_count() > 1:
-        distributed.wait()
-        ones = put_rows(mesh, np.ones(len(mesh.local_devices), np.float32))
+        distributed.barrier()
+        ones = shard_batch(mesh, np.ones(len(mesh.local_devices), np.float32))
         jax.block_until_ready(jnp.sum(ones))
 
 
-def put_rows(mesh: Mesh, rows: Any) -> Any:
+def shard_batch(mesh: Mesh, rows: Any) -> Any:
     """A tree of batches out of the rows that each process holds, in their order."""
-    return _put(rows, split(mesh))
+    return _put(rows, batch_sharding(mesh))
 
 
-def put_whole(mesh: Mesh, tree: Any) -> Any:
+def replicate(mesh: Mesh, tree: Any) -> Any:
     """The tree on each device; all processes have to give the same."""
     return _put(tree, replicated(mesh))
 
@@ -118,7 +118,7 @@ def _put(tree: Any, sharding: NamedSharding) -> Any:
     )
 
 
-def map_images(mesh: Mesh, function: Callable, replicated: int) -> Callable:
+def shard_map_images(mesh: Mesh, function: Callable, replicated: int) -> Callable:
     """The function run by each device on its own images, without communication.
 
     A `vmap` over masks whose images are sharded by the compiler would gather all

@@ -1,4 +1,4 @@
-"""Ends a process in which nothing happens any more: a file system may stall."""
+"""Watchdog: aborts a process that makes no progress."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _STALLED = (
 )
 
 
-class Watch:
-    """Ends the process with one line and status 2 where it is not told `alive` in time.
+class Watchdog:
+    """Ends the process with one line and status 2 unless `heartbeat` comes in time.
 
     What hangs in the operating system cannot be interrupted; only another thread can
     still say so. Other processes that wait for this one then notice that it is gone.
 
     Args:
-      seconds: without `alive`; 0 waits for ever.
+      seconds: without `heartbeat`; 0 waits for ever.
       meaning: what it means that nothing happens, and what to do then.
     """
 
@@ -33,11 +33,11 @@ class Watch:
         self._over = False
         self._watched = threading.get_ident()
 
-    def alive(self) -> None:
-        """Something has happened."""
+    def heartbeat(self) -> None:
+        """Resets the timer."""
         self._told.set()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Watchdog:
         if self._seconds:
             threading.Thread(target=self._watch, daemon=True).start()
         return self

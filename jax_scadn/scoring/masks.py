@@ -33,6 +33,6 @@ def striped(size: int, stripe_pairs: tuple[int, ...]) -> np.ndarray:
     return np.stack(masks)
 
 
-def remove(images_bhwc, masks_bhw1, fill: float):
-    """Paints the removed pixels with one value: x (1 - m) + fill m."""
-    return images_bhwc * (1 - masks_bhw1) + fill * masks_bhw1
+def apply_mask(images_bhwc, masks_bhw1, mask_value):
+    """Sets the masked pixels to one value: x (1 - m) + mask_value m."""
+    return images_bhwc * (1 - masks_bhw1) + mask_value * masks_bhw1

@@ -1,4 +1,4 @@
-"""From repainted images to one anomaly map and one score each (SCADN Eq. 6-10)."""
+"""From inpainted images to one anomaly map and one score each (SCADN Eq. 6-10)."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def scale_maps(error_mbhw: jax.Array, scales: int) -> jax.Array:
     return jnp.swapaxes(jnp.max(grouped, axis=1), 0, 1)
 
 
-def scale_repainted(
-    repainted_mbhwc: jax.Array, masks_mhw: jax.Array, scales: int
+def scale_inpainted(
+    inpainted_mbhwc: jax.Array, masks_mhw: jax.Array, scales: int
 ) -> jax.Array:
     """Each scale's picture made of removed pixels only: (B, K, H, W, C).
 
@@ -50,8 +50,8 @@ def scale_repainted(
     generator put there are averaged. Given some of the masks of each scale, it is
     their share of the average.
     """
-    removed = repainted_mbhwc * masks_mhw[:, None, :, :, None]
-    grouped = removed.reshape(scales, -1, *repainted_mbhwc.shape[1:])
+    removed = inpainted_mbhwc * masks_mhw[:, None, :, :, None]
+    grouped = removed.reshape(scales, -1, *inpainted_mbhwc.shape[1:])
     return jnp.swapaxes(jnp.sum(grouped, axis=1), 0, 1) * 2 / masks_lib.MASKS_PER_SCALE
 
 

@@ -26,7 +26,7 @@ _ALLOWED = {
     "data.channels": (1, 3),
     "data.on_bad": ("stop", "skip"),
     "selection.keep": ("last",),
-    "scoring.measure": distances.NAMES,
+    "scoring.distance": distances.NAMES,
     "scoring.normalisation": distances.NORMALISATIONS,
     "scoring.image_score": ("mean", "max"),
 }
@@ -96,7 +96,7 @@ def default(method: str = "scadn") -> ml_collections.ConfigDict:
 
     scoring = config.scoring = ml_collections.ConfigDict()
     scoring.images_per_call = 4  # images scored together
-    scoring.measure = "squared"  # 'squared' | 'absolute' | 'ssim' | 'conv1_2' |
+    scoring.distance = "squared"  # 'squared' | 'absolute' | 'ssim' | 'conv1_2' |
     #                              'conv2_2' | 'conv3_4' | 'pm', between two images
     scoring.layer_weights = (1.0, 1.0, 1.0)  # of conv1_2, conv2_2, conv3_4 in 'pm'
     scoring.normalisation = "relative"  # of VGG-19's features: 'relative' | 'layer' |

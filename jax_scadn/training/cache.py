@@ -52,13 +52,13 @@ class Impressions(Sequence):
         }
 
 
-def made_once(
+def load_or_create(
     folder: pathlib.Path,
     images: records.Split,
     weights: Any,
     extract: Callable[[np.ndarray], np.ndarray],
     batch_size: int,
-    trained_on_them: pathlib.Path,
+    dependent_dir: pathlib.Path,
 ) -> Impressions:
     """The impressions in the folder; makes them where there are none.
 
@@ -69,7 +69,7 @@ def made_once(
       extract: the images of a batch, of which each process has its rows, uint8 or
         uint16, to impressions (batch_size, H, W, C), float in [0, 1].
       batch_size: images in a call of `extract`.
-      trained_on_them: folder that a user who makes them again has to delete, too.
+      dependent_dir: folder that a user who makes them again has to delete, too.
 
     Raises:
       errors.UserError: the folder holds impressions by other weights, or of other
@@ -79,12 +79,12 @@ def made_once(
         "weights_sha256": weights_sha256(weights),
         "images_sha256": images_sha256(images),
     }
-    if not distributed.agreed((folder / _ORIGIN).exists()):
+    if not distributed.broadcast_from_primary((folder / _ORIGIN).exists()):
         _make(folder, images, extract, batch_size)
-        if distributed.is_first():
+        if distributed.is_primary():
             files.write_text(folder / _ORIGIN, json.dumps(origin, indent=2) + "\n")
-        distributed.wait()
-    remedy = f"delete it and {trained_on_them} to make both again"
+        distributed.barrier()
+    remedy = f"delete it and {dependent_dir} to make both again"
     try:
         found = json.loads((folder / _ORIGIN).read_text())
         if found["weights_sha256"] != origin["weights_sha256"]:
@@ -126,7 +126,7 @@ def _update(digest, array: np.ndarray) -> None:
 def _make(folder: pathlib.Path, images: records.Split, extract, batch_size) -> None:
     print(f"writing the impressions of {len(images)} images to {folder}")
     batches = pipeline.padded_batches(images, batch_size)
-    if not distributed.is_first():
+    if not distributed.is_primary():
         for batch in batches:
             extract(batch["image"])
         return

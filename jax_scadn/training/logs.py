@@ -110,7 +110,7 @@ class Writer:
             ) from error
 
 
-class Silent:
+class NullWriter:
     """In place of `Writer` in processes that write nothing."""
 
     def write(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:

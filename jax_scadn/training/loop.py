@@ -127,8 +127,8 @@ class Run:
         self._checkpoints = checkpoints_lib.Checkpoints(self._folder / "checkpoints")
         stack.callback(self._checkpoints.close)
         self.step = self._kept = self._checkpoints.last_step or 0
-        self._writer = logs.Silent()
-        if distributed.is_first():
+        self._writer = logs.NullWriter()
+        if distributed.is_primary():
             self._writer = logs.Writer(
                 self._folder,
                 self.step,
@@ -147,7 +147,7 @@ class Run:
     def start(self, mesh: jax.sharding.Mesh) -> Any:
         """The state to go on from, restored or fresh; it moves the data along."""
         if self._checkpoints.last_step is None:
-            return sharding.put_whole(mesh, init(self.stage, self.config.seed))
+            return sharding.replicate(mesh, init(self.stage, self.config.seed))
         return self._checkpoints.restore(self._like(mesh), self._iterator)
 
     def next_batch(self) -> dict[str, np.ndarray]:
@@ -185,7 +185,7 @@ class Run:
         if every > 0 and self.step % every == 0:
             params = self.stage.params(state())
             picture = _picture(self.stage, params, self.hyper, self._shown)
-            picture = np.concatenate(distributed.whole(picture))
+            picture = np.concatenate(distributed.gather_to_host(picture))
             self._writer.picture(self.step, "training images", picture)
 
     def write(self, step: int, losses: dict[str, np.ndarray]) -> None:
@@ -216,7 +216,7 @@ class Run:
         return checkpoints_lib.abstract(shapes, sharding.replicated(mesh))
 
 
-class Alone:
+class SingleRun:
     """One run's state, its batch split over the devices.
 
     Args:
@@ -226,8 +226,8 @@ class Alone:
     def __init__(self, runs: Sequence[Run]):
         (self._run,) = runs
         self._mesh = sharding.mesh(self._run.batch_size)
-        sharding.connect(self._mesh)
-        self._hyper = sharding.put_whole(self._mesh, self._run.hyper)
+        sharding.warm_up_collectives(self._mesh)
+        self._hyper = sharding.replicate(self._mesh, self._run.hyper)
         self._state = self._run.start(self._mesh)
 
     def state(self, _: int) -> Any:
@@ -236,7 +236,7 @@ class Alone:
 
     def step(self) -> dict[str, jax.Array]:
         """One update; losses with the run's axis first."""
-        batch = sharding.put_rows(self._mesh, self._run.next_batch())
+        batch = sharding.shard_batch(self._mesh, self._run.next_batch())
         with jax.transfer_guard("disallow"):
             self._state, losses = train_step(
                 self._run.stage, self._state, self._hyper, batch
@@ -244,12 +244,15 @@ class Alone:
         return {name: [value] for name, value in losses.items()}
 
 
-def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> list:
+def fit(
+    runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = SingleRun
+) -> list:
     """Trains, or goes on where the checkpoints end.
 
     Args:
       runs: each with checkpoints, a log and a number of steps of its own.
-      states: how their states are kept and stepped: `Alone`, or `variants.Stacked`.
+      states: how their states are kept and stepped: `SingleRun`, or
+        `vectorized.VectorizedRuns`.
 
     Returns:
       For each run the weights to detect with, or the `errors.UserError` that stopped
@@ -260,16 +263,16 @@ def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> 
         all leave at the same step, whichever was sent SIGTERM.
     """
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(Stop())
+        stop = stack.enter_context(PreemptionGuard())
         for number, run in enumerate(runs):
             run.open(stack, bar=number == 0)
         held = states(runs)
         losses = _Losses(runs)
         watch = stack.enter_context(
-            watchdog.Watch(runs[0].config.training.stalled_after)
+            watchdog.Watchdog(runs[0].config.training.stalled_after)
         )
         while True:
-            watch.alive()
+            watch.heartbeat()
             stopping = stop.wanted()
             if any(run.saves(stopping) for run in runs):
                 losses.flush()
@@ -294,7 +297,7 @@ def fit(runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = Alone) -> 
         ]
 
 
-class Stop:
+class PreemptionGuard:
     """Notes the first SIGTERM or Ctrl-C, so that the loop can save and leave.
 
     In a thread that is not the main one, such as a notebook's, signals stay as they
@@ -306,7 +309,7 @@ class Stop:
         self.signal: int | None = None
         self._handlers = {}
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> PreemptionGuard:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and jax.process_count() == 1:
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,7 +16,7 @@ from jax_scadn.runtime import distributed, sharding
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _error(method, mesh, params, images):
-    error = sharding.map_images(mesh, method.selection_error, replicated=1)
+    error = sharding.shard_map_images(mesh, method.selection_error, replicated=1)
     return error(params, images_lib.as_float(images))
 
 
@@ -55,12 +55,12 @@ class Selection:
 
     def error(self, params: Any) -> float:
         """Mean error over the normal images."""
-        sharding.connect(self._mesh)
-        params = sharding.put_whole(self._mesh, params)
+        sharding.warm_up_collectives(self._mesh)
+        params = sharding.replicate(self._mesh, params)
         total = 0.0
         for batch in pipeline.padded_batches(self._images, self._batch_size):
-            images = sharding.put_rows(self._mesh, batch["image"])
+            images = sharding.shard_batch(self._mesh, batch["image"])
             error = _error(self._method, self._mesh, params, images)
-            error = distributed.whole(error)[batch["_mask"]]
+            error = distributed.gather_to_host(error)[batch["_mask"]]
             total += float(np.sum(error, dtype=np.float64))
         return total / len(self._images)

@@ -53,7 +53,7 @@ def fitting(stage: loop.Stage, config: ml_collections.ConfigDict) -> int:
     return each * len(jax.local_devices())
 
 
-class Stacked:
+class VectorizedRuns:
     """The states of runs whose stage and batch size are the same.
 
     What a variant computes does not depend on the others: nothing is shared but the
@@ -66,8 +66,8 @@ class Stacked:
     def __init__(self, runs: Sequence[loop.Run]):
         self._runs = runs
         self._stage = runs[0].stage
-        self._mesh, count = sharding.spread(len(runs))
-        self._split = sharding.split(self._mesh)
+        self._mesh, count = sharding.variant_mesh(len(runs))
+        self._split = sharding.batch_sharding(self._mesh)
         # Where the devices are not filled evenly, copies that never step fill them.
         self._padding = [len(runs) - 1] * (count - len(runs))
         alone = sharding.mesh(1)

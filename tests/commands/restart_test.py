@@ -21,7 +21,7 @@ SCADN = (
 )  # fmt: skip
 UTAD = (
     "--config=configs/utad_cpu.py", "--config.data.source=lace",
-    "--config.data.channels=1", "--config.scoring.measure=squared",
+    "--config.data.channels=1", "--config.scoring.distance=squared",
     "--config.impression.features=(4,)", "--config.impression.pools=(4,)",
     "--config.impression.decoder_features=(4,)", "--config.impression.upsamplings=(4,)",
     "--config.impression.head_features=4", "--config.impression.latent=8",
@@ -123,7 +123,7 @@ def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path):
 def test_a_killed_ablation_ends_in_the_same_table(tmp_path, batching):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     arguments = (
-        "--sweep=masks.fill=0.0,1.0",
+        "--sweep=masks.mask_value=0.0,1.0",
         f"--variant_batching={batching}",
         "--config.data.test_normal_limit=4",
         "--config.data.test_anomalous_limit=4",
@@ -131,10 +131,10 @@ def test_a_killed_ablation_ends_in_the_same_table(tmp_path, batching):
     run(command("ablate", whole, *arguments))
     again = command("ablate", broken, *arguments)
     process = start(again)
-    wait_for_step(process, broken / "masks.fill=0.0" / "seed_0", 3)
+    wait_for_step(process, broken / "masks.mask_value=0.0" / "seed_0", 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert "masks.fill=1.0" in run(again)
+    assert "masks.mask_value=1.0" in run(again)
     tables = [(w / "comparison.csv").read_text() for w in (whole, broken)]
     assert tables[0] == tables[1]
-    assert "masks.fill=1.0" in tables[0]
+    assert "masks.mask_value=1.0" in tables[0]

@@ -23,7 +23,7 @@ def dataset():
 def calibrated(dataset):
     config = conftest.tiny(calibration__pixel_false_alarm_rate=0.25)
     method = methods.create(config)
-    state = jax.jit(method.repainting.init)(0)
+    state = jax.jit(method.inpainting.init)(0)
     params = method.inference_params({"": state.generator}, {})
     return detector.uncalibrated(config, params).calibrated(
         dataset.train.subset(range(10)), dataset.held_out.subset(range(5))
@@ -161,7 +161,14 @@ def test_parameters_by_part():
 
 
 def test_few_images_are_not_filled_up_to_a_whole_batch(calibrated):
-    assert [calibrated.batch_for(n) for n in (1, 2, 3, 5, 8, 99)] == [1, 2, 4, 8, 8, 8]
+    assert [calibrated.padded_batch_size(n) for n in (1, 2, 3, 5, 8, 99)] == [
+        1,
+        2,
+        4,
+        8,
+        8,
+        8,
+    ]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])

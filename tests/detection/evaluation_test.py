@@ -97,7 +97,7 @@ class Stub:
                 scales=scale[None],
                 scale_means=means[None],
                 pictures={
-                    "repainted": np.full((1, 32, 32, 1), record.image[0, 0, 0] / 255)
+                    "inpainted": np.full((1, 32, 32, 1), record.image[0, 0, 0] / 255)
                 },
             )
             yield np.array([index]), scored
@@ -416,7 +416,7 @@ def test_sheet_shows_each_kind_of_defect(tmp_path, sheet, count, shown):
         value = int(row.label.split()[1])
         score = SCORES[list(MEANS).index(value)]
         assert (row.image == np.float32(value) / 255).all()
-        assert row.made["repainted"] == pytest.approx(np.full((32, 32, 1), value / 255))
+        assert row.made["inpainted"] == pytest.approx(np.full((32, 32, 1), value / 255))
         assert row.score == pytest.approx(score)
         assert row.anomalous == (score > 0.5)
         if row.mask is not None:

@@ -31,7 +31,7 @@ class Stub:
         )
         self._compiled = set()
 
-    def batch_for(self, count):
+    def padded_batch_size(self, count):
         return min(count, self.batch_size)
 
     def score_batch(self, images, size):

@@ -543,7 +543,7 @@ def test_what_differs_is_said_in_words(tmp_path):
         images=(18, 2),
         data__held_out=0.1,
         data__test_normal_limit=3,
-        masks__fill=0.5,
+        masks__mask_value=0.5,
         masks__stripe_pairs=(2, 4),
     )
     table = papers.table("scadn/table2")

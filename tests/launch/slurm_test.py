@@ -26,7 +26,7 @@ SMALL = (
     "--config.model.width=4", "--config.model.blocks=1",
     "--config.model.discriminator_width=4", "--config.training.log_every=1",
     "--config.training.checkpoint_every=5", "--config.data.test_normal_limit=10",
-    "--config.data.test_anomalous_limit=2", "--lost_after=1000",
+    "--config.data.test_anomalous_limit=2", "--heartbeat_timeout=1000",
 )  # fmt: skip
 CONF = """
 ClusterName=test

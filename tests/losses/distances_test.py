@@ -40,7 +40,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def params(weights):
     """Parameters of 'pm'."""
-    return distances.Measure("pm").load_params(weights)
+    return distances.Distance("pm").load_params(weights)
 
 
 def only(params, layer):
@@ -51,8 +51,8 @@ def only(params, layer):
 def test_pixel_differences_by_hand():
     a = np.array([0.5, 1.0, 0.0, 0.0], np.float32).reshape(1, 1, 2, 2)
     b = np.array([0.0, 0.0, 0.0, 0.5], np.float32).reshape(1, 1, 2, 2)
-    squared = distance(distances.Measure("squared"), {}, a, b)
-    absolute = distance(distances.Measure("absolute"), {}, a, b)
+    squared = distance(distances.Distance("squared"), {}, a, b)
+    absolute = distance(distances.Distance("absolute"), {}, a, b)
     np.testing.assert_allclose(squared, [[[0.625, 0.125]]])
     np.testing.assert_allclose(absolute, [[[0.75, 0.25]]])
 
@@ -70,7 +70,7 @@ def test_ssim_is_the_usual_formula():
     ssim = ((2 * mean_a * mean_b + 1e-4) * (2 * covariance + 9e-4)) / (
         (mean_a**2 + mean_b**2 + 1e-4) * (variances + 9e-4)
     )
-    ours = distance(distances.Measure("ssim"), {}, a, b)
+    ours = distance(distances.Distance("ssim"), {}, a, b)
     np.testing.assert_allclose(ours, ((1 - ssim) / 2).mean(-1), rtol=1e-3, atol=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_ssim_is_the_usual_formula():
 def test_a_map_of_the_images_size_that_is_0_where_they_are_equal(
     params, name, channels
 ):
-    measure = distances.Measure(name)
+    measure = distances.Distance(name)
     shape = (1, 70, 50, channels)
     a, _ = pair(shape=shape)
     b = a.copy()
@@ -119,10 +119,10 @@ def test_perceptual_measurement_is_the_weighted_sum_of_its_layers(params):
     a, b = pair()
     layer_weights = (0.5, 2.0, 3.0)
     expected = sum(
-        weight * distance(distances.Measure(layer), only(params, layer), a, b)
+        weight * distance(distances.Distance(layer), only(params, layer), a, b)
         for weight, layer in zip(layer_weights, vgg19.LAYERS, strict=True)
     )
-    ours = distance(distances.Measure("pm", layer_weights), params, a, b)
+    ours = distance(distances.Distance("pm", layer_weights), params, a, b)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_a_layers_distance_is_upsampled_bilinearly(params, layer):
     expected = [
         ndimage.map_coordinates(one, grid, order=1, mode="nearest") for one in coarse
     ]
-    measure = distances.Measure(layer, normalisation="none")
+    measure = distances.Distance(layer, normalisation="none")
     ours = distance(measure, only(params, layer), a, b)
     np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
@@ -155,14 +155,14 @@ def scaled_params(tmp_path_factory, weights):
         arrays[f"{name}/bias"] = arrays[f"{name}/bias"] * np.float32(scale)
     path = tmp_path_factory.mktemp("weights") / "scaled.npz"
     np.savez(path, **arrays)
-    return distances.Measure("pm").load_params(str(path))
+    return distances.Distance("pm").load_params(str(path))
 
 
 @pytest.mark.parametrize("normalisation", distances.NORMALISATIONS)
 def test_sources_whose_features_differ_in_scale_agree(
     params, scaled_params, normalisation
 ):
-    measure = distances.Measure("pm", normalisation=normalisation)
+    measure = distances.Distance("pm", normalisation=normalisation)
     a, b = pair()
     ours = distance(measure, params, a, b)
     scaled = distance(measure, scaled_params, a, b)
@@ -171,9 +171,9 @@ def test_sources_whose_features_differ_in_scale_agree(
 
 
 def test_parameters_are_no_more_than_the_measure_needs(weights, params):
-    assert distances.Measure("ssim").load_params() == {}
-    assert distances.Measure("ssim").init() == {}
-    first = distances.Measure("conv1_2").load_params(weights)
+    assert distances.Distance("ssim").load_params() == {}
+    assert distances.Distance("ssim").init() == {}
+    first = distances.Distance("conv1_2").load_params(weights)
     assert set(first["vgg19"]) == {"mean", "std", "conv1_1", "conv1_2"}
     np.testing.assert_allclose(first["scales"], params["scales"][:1], rtol=1e-5)
 
@@ -181,31 +181,31 @@ def test_parameters_are_no_more_than_the_measure_needs(weights, params):
         return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
     for name, loaded in (("conv1_2", first), ("pm", params)):
-        assert shapes(jax.eval_shape(distances.Measure(name).init)) == shapes(loaded)
+        assert shapes(jax.eval_shape(distances.Distance(name).init)) == shapes(loaded)
 
 
 def test_without_weights_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(errors.UserError, match="this measure needs VGG-19's weights"):
-        distances.Measure("pm").load_params("")
+        distances.Distance("pm").load_params("")
 
 
 def test_settings():
     config = ml_collections.ConfigDict({"dtype": "bfloat16", "scoring": {}})
-    config.scoring.measure = "pm"
+    config.scoring.distance = "pm"
     config.scoring.layer_weights = [1.0, 0.5, 0.25]  # as from JSON
     config.scoring.normalisation = "layer"
-    measure = distances.Measure.from_config(config)
-    assert measure == distances.Measure("pm", (1.0, 0.5, 0.25), "layer", "bfloat16")
+    measure = distances.Distance.from_config(config)
+    assert measure == distances.Distance("pm", (1.0, 0.5, 0.25), "layer", "bfloat16")
     assert hash(measure) == hash(dataclasses.replace(measure))
     assert measure.uses_vgg
-    assert not distances.Measure("squared").uses_vgg
+    assert not distances.Distance("squared").uses_vgg
 
 
 def test_bfloat16_is_close_and_its_maps_are_float32(params):
     a, b = pair()
-    exact = distance(distances.Measure("pm"), params, a, b)
-    maps = distance(distances.Measure("pm", dtype="bfloat16"), params, a, b)
+    exact = distance(distances.Distance("pm"), params, a, b)
+    maps = distance(distances.Distance("pm", dtype="bfloat16"), params, a, b)
     assert maps.dtype == jnp.float32
     np.testing.assert_allclose(maps, exact, atol=0.05 * float(exact.max()))
     assert not np.allclose(maps, exact, rtol=1e-5)
@@ -213,7 +213,7 @@ def test_bfloat16_is_close_and_its_maps_are_float32(params):
 
 @pytest.mark.parametrize("name", ["ssim", "pm"])
 def test_under_vmap_and_shard_map(params, name):
-    measure = distances.Measure(name)
+    measure = distances.Distance(name)
     a, b = pair()
     others_mbhwc = np.stack([b, a, b / 2])
     expected = [distance(measure, params, a, other) for other in others_mbhwc]
@@ -224,14 +224,14 @@ def test_under_vmap_and_shard_map(params, name):
         )(others_mbhwc)
 
     mesh = sharding.mesh(1)
-    ours = jax.jit(sharding.map_images(mesh, compared, 1))(params, a)
+    ours = jax.jit(sharding.shard_map_images(mesh, compared, 1))(params, a)
     np.testing.assert_allclose(np.swapaxes(ours, 0, 1), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_shapes_have_to_agree():
     a, b = np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 3))
     with pytest.raises(ValueError, match=r"\(1, 8, 8, 1\) != \(1, 8, 8, 3\)"):
-        distances.Measure("squared").distance({}, a, b)
+        distances.Distance("squared").distance({}, a, b)
 
 
 def test_a_real_defect_stands_out(shared):
@@ -243,7 +243,7 @@ def test_a_real_defect_stands_out(shared):
         return np.asarray(image, np.float32)[None] / 255
 
     defect = read("ground_truth/broken_large/000_mask.png")[0, ..., 0] > 0.5
-    measure = distances.Measure("pm")
+    measure = distances.Distance("pm")
     path = shared / "weights" / "vgg19_conv1_1_to_conv3_4.npz"
     params = measure.load_params(str(path))
     np.testing.assert_allclose(params["scales"], [107, 103, 428], rtol=0.1)

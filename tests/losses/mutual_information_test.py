@@ -41,7 +41,7 @@ def logits(params, features, z):
 
 
 def both_logits(params, features, z):
-    another = mutual_information.of_another(features)
+    another = mutual_information.negative_features(features)
     return logits(params, features, z), logits(params, another, z)
 
 
@@ -115,7 +115,7 @@ def test_bounds_are_tight_for_the_true_density_ratio():
         form = (RHO**2 * (x**2 + y**2) - 2 * RHO * x * y) / (1 - RHO**2)
         return INFORMATION - form / 2
 
-    another = mutual_information.of_another(features)
+    another = mutual_information.negative_features(features)
     pairs = log_ratio(features), log_ratio(another)
     loss = mutual_information.discriminator_loss(*pairs)
     np.testing.assert_allclose(
@@ -192,14 +192,14 @@ def test_samples_are_differentiable_in_mean_and_variance():
 
 def test_no_image_is_paired_with_itself():
     features = jnp.arange(5.0).reshape(5, 1, 1, 1)
-    another = mutual_information.of_another(features)[:, 0, 0, 0]
+    another = mutual_information.negative_features(features)[:, 0, 0, 0]
     assert sorted(another.tolist()) == [0, 1, 2, 3, 4]
     assert not np.any(another == features[:, 0, 0, 0])
 
 
 def test_a_batch_of_one_has_no_other_image():
     with pytest.raises(ValueError, match=r"\(1, 2, 2, 3\): a batch of one"):
-        mutual_information.of_another(jnp.zeros((1, 2, 2, 3)))
+        mutual_information.negative_features(jnp.zeros((1, 2, 2, 3)))
 
 
 def test_pairs_hold_features_then_code_at_each_position():

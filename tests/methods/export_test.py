@@ -39,7 +39,7 @@ def scadn_step(dtype):
 def scadn_score(dtype):
     config = conftest.tiny(dtype=dtype, data__channels=3)
     method = methods.create(config)
-    state = jax.eval_shape(method.repainting.init, 0)
+    state = jax.eval_shape(method.inpainting.init, 0)
     params = method.inference_params({"": state.generator}, {})
     mu = jax.ShapeDtypeStruct((method.maps,), np.float32)
     return exported(method.score, params, mu, images(config, np.float32))

@@ -14,7 +14,7 @@ from jax_scadn.scoring import masks
 def state_of(*shape):
     """A fresh state, compiled once for all methods with the same networks."""
     width, blocks, discriminator_width = shape
-    stage = scadn.Repainting.from_config(
+    stage = scadn.InpaintingStage.from_config(
         conftest.tiny(
             model__width=width,
             model__blocks=blocks,
@@ -28,7 +28,7 @@ def stage_and_state(**changes):
     config = conftest.tiny(**changes)
     model = config.model
     state = state_of(model.width, model.blocks, model.discriminator_width)
-    stage = scadn.Repainting.from_config(config)
+    stage = scadn.InpaintingStage.from_config(config)
     return stage, state, stage.hyperparameters(config)
 
 
@@ -50,13 +50,13 @@ def drawn(hyper, images):
 def test_presets_differ_where_paper_and_code_do():
     reference = conftest.tiny(model__blocks=3)
     paper = conftest.tiny(model__blocks=3, preset="paper")
-    ours, theirs = map(scadn.Repainting.from_config, (reference, paper))
+    ours, theirs = map(scadn.InpaintingStage.from_config, (reference, paper))
     fills = [
-        stage.hyperparameters(c).fill
+        stage.hyperparameters(c).mask_value
         for stage, c in ((ours, reference), (theirs, paper))
     ]
     assert fills == [1.0, 0.0]
-    assert scadn.Scadn.from_config(paper).fill == 0.0
+    assert scadn.Scadn.from_config(paper).mask_value == 0.0
     assert (ours.dilations, theirs.dilations) == ((2, 2, 2), (2, 1, 1))
     assert (ours.gan, theirs.gan) == ("nsgan", "minimax")
     assert (ours.reconstruction, theirs.reconstruction) == ("reference", "paper")
@@ -65,8 +65,8 @@ def test_presets_differ_where_paper_and_code_do():
 
 
 def test_a_field_wins_over_its_preset():
-    config = conftest.tiny(preset="paper", masks__fill=0.5)
-    assert scadn.Scadn.from_config(config).fill == 0.5
+    config = conftest.tiny(preset="paper", masks__mask_value=0.5)
+    assert scadn.Scadn.from_config(config).mask_value == 0.5
 
 
 def test_each_loss_moves_its_own_network_only(reference, images):
@@ -94,7 +94,7 @@ def test_the_generators_gradient_is_that_of_its_loss_alone(reference, images):
     """One generator pass with a pulled-back gradient equals plain `jax.grad`."""
     stage, state, hyper = reference
     drawn_masks = drawn(hyper, images)
-    removed = masks.remove(images, drawn_masks[..., None], hyper.fill)
+    removed = masks.apply_mask(images, drawn_masks[..., None], hyper.mask_value)
 
     def loss(params):
         fake = stage.generator.apply({"params": params}, removed)
@@ -198,20 +198,20 @@ def test_maps_do_not_depend_on_the_masks_in_a_call(images):
     expected = None
     for masks_per_call in (1, 5, 12):
         method, params = method_and_params(scoring__masks_per_call=masks_per_call)
-        maps, repainted = jax.jit(method.candidates)(params, images)
+        maps, inpainted = jax.jit(method.candidates)(params, images)
         if expected is None:
-            expected = maps, repainted
+            expected = maps, inpainted
         np.testing.assert_allclose(maps, expected[0], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(repainted, expected[1], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(inpainted, expected[1], rtol=1e-4, atol=1e-6)
 
 
 def test_maps_do_not_depend_on_the_images_in_a_call(images, monkeypatch):
     method, params = method_and_params()
     shape = images.shape
-    assert method.at_a_time(12, shape) == (len(images), 12)
+    assert method.chunk_sizes(12, shape) == (len(images), 12)
     together = jax.jit(lambda *given: method.candidates(*given))(params, images)
     monkeypatch.setattr(scadn, "_BUSY_PIXELS", 12 * shape[1] * shape[2])
-    assert method.at_a_time(12, shape) == (1, 12)
+    assert method.chunk_sizes(12, shape) == (1, 12)
     one_by_one = jax.jit(lambda *given: method.candidates(*given))(params, images)
     for actual, expected in zip(one_by_one, together, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
@@ -231,25 +231,25 @@ def test_maps_do_not_depend_on_the_images_in_a_call(images, monkeypatch):
 )
 def test_calls_follow_the_number_of_pixels(shape, expected):
     method, _ = method_and_params()
-    assert method.at_a_time(12, shape) == expected
+    assert method.chunk_sizes(12, shape) == expected
     chosen, _ = method_and_params(scoring__masks_per_call=5)
-    assert chosen.at_a_time(12, (8, 64, 64, 3)) == (8, 5)
+    assert chosen.chunk_sizes(12, (8, 64, 64, 3)) == (8, 5)
 
 
 @pytest.mark.parametrize("measure", ["squared", "ssim"])
 def test_a_perfect_reconstruction_scores_zero(measure, images, monkeypatch):
-    method, params = method_and_params(scoring__measure=measure)
-    monkeypatch.setattr(scadn.Scadn, "repaint", lambda *_: jnp.asarray(images))
+    method, params = method_and_params(scoring__distance=measure)
+    monkeypatch.setattr(scadn.Scadn, "inpaint", lambda *_: jnp.asarray(images))
     scored = method.score(params, jnp.zeros(3), images)
     # Compiled, the moments of equal images differ by rounding.
     np.testing.assert_allclose(scored.scores, 0, atol=1e-12)
-    np.testing.assert_allclose(scored.pictures["repainted"], images, rtol=1e-6)
+    np.testing.assert_allclose(scored.pictures["inpainted"], images, rtol=1e-6)
 
 
 def test_the_error_is_squared_and_taken_where_pixels_are_removed(images, monkeypatch):
     method, params = method_and_params(scoring__image_score="max")
     half = jnp.full(images.shape, 0.5)
-    monkeypatch.setattr(scadn.Scadn, "repaint", lambda *_: half)
+    monkeypatch.setattr(scadn.Scadn, "inpaint", lambda *_: half)
     scored = method.score(params, jnp.zeros(3), images)
     expected = np.square(
         images[..., 0] - 0.5
@@ -259,7 +259,7 @@ def test_the_error_is_squared_and_taken_where_pixels_are_removed(images, monkeyp
 
 
 def test_the_perceptual_measure_scores_repainted_images(images):
-    method, params = method_and_params(scoring__measure="conv1_2")
+    method, params = method_and_params(scoring__distance="conv1_2")
     params["measure"] = method.measure.init()
     scored = jax.jit(method.score)(params, jnp.zeros(3), images[:2])
     assert scored.maps.shape == (2, conftest.SIZE, conftest.SIZE)

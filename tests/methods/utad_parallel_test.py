@@ -24,7 +24,7 @@ SCRIPT = """
     assert len(jax.devices()) == 4
 
     def trained(stage, mesh):
-        whole, split = sharding.replicated(mesh), sharding.split(mesh)
+        whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         hyper = jax.device_put(stage.hyperparameters(config), whole)
         state = jax.device_put(training.init(stage, 0), whole)
         batch = jax.device_put({"image": images, "impression": blurred}, split)

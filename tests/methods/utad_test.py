@@ -114,7 +114,7 @@ def test_ablations_of_table_2_are_settings():
     without = {"impression__local_weight": 0.0, "impression__global_weight": 0.0}
     assert not methods.create(settings(**without)).impression.mutual_information
     assert not methods.create(settings(expert__guidance="noise")).expert.detail_loss
-    assert methods.create(settings(scoring__measure="pm")).measure.uses_vgg
+    assert methods.create(settings(scoring__distance="pm")).measure.uses_vgg
     assert not full.measure.uses_vgg
 
 

@@ -36,7 +36,7 @@ def golden():
         model__discriminator_width=WIDTH,
     )
     method = scadn.Scadn.from_config(config)
-    stage = method.repainting
+    stage = method.inpainting
     generator, discriminator = parity.golden_weights(stage, SEED)
     state = stage.state_of(SEED, generator, **discriminator)
     rng = np.random.default_rng(0)
@@ -87,12 +87,12 @@ def _inference(tag, method, state, images):
     mu = jnp.mean(candidates(params, images["val"])[0], axis=(0, 2, 3))
     maps, _ = candidates(params, images["test"])
     scored = merging.merge("max_mu", "mean", mu, maps, {})
-    logits, _ = jax.jit(method.repainting.discriminator.apply)(
+    logits, _ = jax.jit(method.inpainting.discriminator.apply)(
         {"params": state.discriminator, "spectral": state.spectral}, images["test"]
     )
-    repaint = jax.jit(method.repaint)
+    inpaint = jax.jit(method.inpaint)
     all_masks = jnp.concatenate(
-        [repaint(state.generator, images["test"][:1], m) for m in method.masks_mhw]
+        [inpaint(state.generator, images["test"][:1], m) for m in method.masks_mhw]
     )
     values = {
         "recon_test0_all12": all_masks.transpose(0, 3, 1, 2),
@@ -119,7 +119,11 @@ def test_any_size_seed_batch_and_number_of_steps_passes(golden):
 
 @pytest.mark.parametrize(
     ("change", "value"),
-    [("masks__fill", 0.0), ("model__dilation", 1), ("model__power_iterations", 2)],
+    [
+        ("masks__mask_value", 0.0),
+        ("model__dilation", 1),
+        ("model__power_iterations", 2),
+    ],
 )
 def test_a_wrong_constant_fails(golden, change, value):
     names = failed(golden, **{change: value})

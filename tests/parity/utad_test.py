@@ -145,7 +145,7 @@ def run(path, *flags):
 
 def test_settings_are_refused_in_one_line(tmp_path):
     np.savez(tmp_path / "x.npz", seed=0)
-    done = run(tmp_path / "x.npz", "--config.masks.fill=0.5")
+    done = run(tmp_path / "x.npz", "--config.masks.mask_value=0.5")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "--config" in done.stderr

@@ -18,7 +18,7 @@ def row(size=32, channels=3, mask=True, **changes):
     image = np.linspace(0, 1, size * size * channels).reshape(size, size, channels)
     fields = {
         "image": image,
-        "made": {"repainted": image[::-1]},
+        "made": {"inpainted": image[::-1]},
         "heat": image[..., 0],
         "segmentation": image[..., 0] > 0.8,
         "mask": image[..., 0] > 0.9 if mask else None,
@@ -159,7 +159,7 @@ def test_sheet_shows_small_images_without_smoothing(tmp_path, channels):
     picture = sheet(tmp_path, [row(mask=False), one], 0, 1)
     for part in (
         figures.rgb(one.image),
-        figures.rgb(one.made["repainted"]),
+        figures.rgb(one.made["inpainted"]),
         figures.heat_map(one.heat, 0, 1),
         figures.overlay(one.image, one.heat, 0, 1),
         figures.rgb(one.segmentation),

@@ -14,7 +14,7 @@ from jax_scadn.runtime import distributed, errors, sharding
 
 def test_flags_slurm_and_kubernetes_tell_who_is_who():
     def told(environ, *flags):
-        return distributed.cluster(environ, *(flags or ("", 0, -1)))
+        return distributed.detect_cluster(environ, *(flags or ("", 0, -1)))
 
     assert told({}) is None
     assert told({"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}) is None
@@ -60,7 +60,7 @@ def test_flags_slurm_and_kubernetes_tell_who_is_who():
 )
 def test_a_cluster_that_is_not_told_well_is_refused(environ, flags, message):
     with pytest.raises(errors.UserError, match=re.escape(message)):
-        distributed.cluster(environ, *flags)
+        distributed.detect_cluster(environ, *flags)
 
 
 def as_process(monkeypatch, process, processes):
@@ -120,7 +120,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
     with pytest.raises(errors.UserError, match="3 processes cannot share a batch of 4"):
         sharding.mesh(4)
     with pytest.raises(errors.UserError, match="--variant_batching=map"):
-        sharding.spread(4)
+        sharding.variant_mesh(4)
 
 
 @pytest.mark.slow

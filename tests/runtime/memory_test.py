@@ -43,7 +43,7 @@ def resident(blocks):
 @pytest.mark.skipif(not has_glibc(), reason="needs Linux with glibc")
 def test_what_is_free_leaves_the_process_after_a_compilation(blocks):
     """Of these blocks alone: what else the process does with its memory is not seen."""
-    memory.give_back()
+    memory.trim_after_compilation()
     compiled = jax.monitoring.record_event_duration_secs
     for block in blocks:
         LIBC.free(block)

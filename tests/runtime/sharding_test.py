@@ -26,7 +26,7 @@ SCRIPT = """
     assert len(jax.devices()) == 4
 
     def losses(mesh):
-        whole, split = sharding.replicated(mesh), sharding.split(mesh)
+        whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         state = jax.device_put(training.init(stage, 0), whole)
         found = []
         for _ in range(5):
@@ -53,8 +53,8 @@ SCRIPT = """
     pieces = jax.tree.map(split_where_possible, training.init(stage, 0))
     held = sum(x.addressable_data(0).nbytes for x in jax.tree.leaves(pieces))
     assert held < 0.4 * sum(x.nbytes for x in jax.tree.leaves(pieces))
-    batch = sharding.put_rows(four, {"image": images})
-    whole_hyper = sharding.put_whole(four, hyper)
+    batch = sharding.shard_batch(four, {"image": images})
+    whole_hyper = sharding.replicate(four, hyper)
     for step in range(5):
         pieces, metrics = training.train_step(stage, pieces, whole_hyper, batch)
         found = [float(v) for v in metrics.values()]
@@ -65,7 +65,7 @@ SCRIPT = """
     mu = np.zeros(3, np.float32)
 
     def compiled(mesh, images):
-        whole, split = sharding.replicated(mesh), sharding.split(mesh)
+        whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
         arguments = (jax.device_put(params, whole), jax.device_put(mu, whole),
                      jax.device_put(images, split))
         program = detector._score.lower(method, mesh, *arguments).compile()
@@ -87,9 +87,9 @@ SCRIPT = """
             scored_4, scored_1)
 
     # Five variants on four devices: two each, three of them copies that rest.
-    mesh, count = sharding.spread(5)
+    mesh, count = sharding.variant_mesh(5)
     assert (mesh.size, count) == (4, 8)
-    mine = sharding.split(mesh)
+    mine = sharding.batch_sharding(mesh)
     stack = lambda trees: jax.device_put(
         jax.tree.map(lambda *x: np.stack(x), *jax.device_get(trees)), mine)
     states = [training.init(stage, seed % 5) for seed in range(8)]

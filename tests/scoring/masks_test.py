@@ -40,5 +40,5 @@ def test_equal_the_public_masks(shared):
 def test_known_pixels_survive_and_removed_ones_are_filled():
     image = np.array([0.2, 0.4]).reshape(1, 1, 2, 1)
     mask = np.array([1.0, 0.0]).reshape(1, 1, 2, 1)
-    np.testing.assert_allclose(masks.remove(image, mask, 1.0).ravel(), [1, 0.4])
-    np.testing.assert_allclose(masks.remove(image, mask, 0.0).ravel(), [0, 0.4])
+    np.testing.assert_allclose(masks.apply_mask(image, mask, 1.0).ravel(), [1, 0.4])
+    np.testing.assert_allclose(masks.apply_mask(image, mask, 0.0).ravel(), [0, 0.4])

@@ -16,8 +16,8 @@ def test_scale_maps_take_the_largest_error_of_each_scale():
 def test_repainted_is_made_of_removed_pixels_only():
     striped = masks.striped(32, (2, 4))
     # The right value where a mask removed the pixel, rubbish where it did not.
-    repainted = np.where(striped[:, None, :, :, None] == 1, 0.25, 99.0)
-    pictures = merging.scale_repainted(jnp.asarray(repainted), jnp.asarray(striped), 2)
+    inpainted = np.where(striped[:, None, :, :, None] == 1, 0.25, 99.0)
+    pictures = merging.scale_inpainted(jnp.asarray(inpainted), jnp.asarray(striped), 2)
     assert pictures.shape == (1, 2, 32, 32, 1)
     np.testing.assert_allclose(pictures, 0.25)
 

@@ -78,7 +78,7 @@ def test_values_of_the_paper(name, size, channels, batch_size, flip):
     assert config.optimizer.learning_rate == 1e-4
     assert (config.optimizer.b1, config.optimizer.b2) == (0.0, 0.9)
     assert config.masks.stripe_pairs == (2, 4, 8)
-    assert config.loss.removed_weight == 3
+    assert config.loss.masked_weight == 3
     assert config.loss.adversarial_weight == 0.001
 
 
@@ -86,7 +86,7 @@ def test_values_of_the_paper(name, size, channels, batch_size, flip):
 def test_utad_takes_the_papers_measure_and_normal_stages(name):
     config = configuration.resolve(load(name).get_config())
     assert config.method == "utad"
-    assert config.scoring.measure == "pm"
+    assert config.scoring.distance == "pm"
     assert config.expert.enabled
     assert config.expert.guidance == "detail"
 

@@ -41,7 +41,7 @@ class Extract:
 
 
 def made(folder, pixels, extract, weights=WEIGHTS):
-    return cache.made_once(
+    return cache.load_or_create(
         folder, split_of(pixels), weights, extract, 2, folder.parent / "expert"
     )
 

@@ -120,10 +120,10 @@ def test_the_weights_with_the_lowest_error_are_kept(train, tmp_path, monkeypatch
 def test_selection_error_is_the_mean_over_all_images_without_padding(train):
     config = conftest.tiny(scoring__images_per_call=5)  # 12 images: 5, 5, 2 + 3
     method = methods.create(config)
-    params = loop.init(method.repainting, 0).generator
+    params = loop.init(method.inpainting, 0).generator
     ours = selection.Selection(config, method, train, 4).error(params)
     images = train.images().astype(np.float32) / 255
-    absolute = distances.Measure("absolute")
+    absolute = distances.Distance("absolute")
     maps, _ = jax.jit(method.candidates, static_argnums=2)(
         {"generator": params, "measure": {}}, images, absolute
     )

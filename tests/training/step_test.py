@@ -33,17 +33,17 @@ def compilations():
 
 def settings(name):
     """Of programs that no other test compiles."""
-    if name == "repainting":
+    if name == "inpainting":
         return conftest.tiny(optimizer__b1=0.25)
     return utad_tiny.settings(impression__momentum=0.25, expert__b1=0.25)
 
 
-@pytest.fixture(params=["repainting", "impression", "expert"])
+@pytest.fixture(params=["inpainting", "impression", "expert"])
 def steps(request):
     """A stage's state and its step on a batch of the host."""
     config = settings(request.param)
     stages = methods.create(config).stages
-    stage = {stage.folder or "repainting": stage for stage in stages}[request.param]
+    stage = {stage.folder or "inpainting": stage for stage in stages}[request.param]
     hyper = jax.device_put(stage.hyperparameters(config))
     rng = np.random.default_rng(0)
 
@@ -115,13 +115,13 @@ def test_losses_are_fetched_after_the_next_step_was_dispatched(tmp_path, monkeyp
 def test_no_program_is_compiled_after_the_first_step_of_a_run(tmp_path, monkeypatch):
     run = run_of(tmp_path, training__steps=5, optimizer__b1=0.125)
     counts = []
-    step = loop.Alone.step
+    step = loop.SingleRun.step
 
     def counted(held):
         counts.append(len(compiled))
         return step(held)
 
-    monkeypatch.setattr(loop.Alone, "step", counted)
+    monkeypatch.setattr(loop.SingleRun, "step", counted)
     with compilations() as compiled:
         loop.fit([run])
         counts.append(len(compiled))

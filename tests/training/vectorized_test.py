@@ -19,7 +19,7 @@ pytestmark = pytest.mark.jax_version
 SWEEP = {
     "no_adversarial": {"loss.adversarial_weight": 0.0},
     "S1": {"masks.stripe_pairs": (2,)},
-    "black": {"masks.fill": 0.0, "optimizer.learning_rate": 5e-5},
+    "black": {"masks.mask_value": 0.0, "optimizer.learning_rate": 5e-5},
 }
 
 
@@ -58,7 +58,7 @@ def configs(steps):
 class Case:
     """One variant without files: what `train_step` takes, as NumPy arrays."""
 
-    stage: scadn.Repainting
+    stage: scadn.InpaintingStage
     state: scadn.State
     hyper: scadn.Hyperparameters
     batches: list[dict[str, np.ndarray]]
@@ -96,7 +96,7 @@ def trained_alone(case):
 
 def trained_together(cases):
     """The same for each of the variants, out of one stack."""
-    mesh, count = sharding.spread(len(cases))
+    mesh, count = sharding.variant_mesh(len(cases))
     assert count == len(cases)
     states = jax.device_put(vectorized.stack([case.state for case in cases]))
     hypers = vectorized.stack([case.hyper for case in cases])
@@ -157,7 +157,7 @@ def test_the_first_steps_are_those_of_a_variant_alone(train, tmp_path):
     for name, config in wanted.items():
         loop.fit([run_of(config, train, tmp_path / "alone" / name)])
     runs = [run_of(wanted[name], train, tmp_path / name) for name in wanted]
-    assert len(loop.fit(runs, vectorized.Stacked)) == len(wanted)
+    assert len(loop.fit(runs, vectorized.VectorizedRuns)) == len(wanted)
     for name, config in wanted.items():
         for metric in ("generator_loss", "generator_gradient_norm"):
             alone = logged(tmp_path / "alone" / name, metric)
@@ -172,7 +172,7 @@ def test_a_stacked_run_goes_on_where_it_was_stopped(train, tmp_path):
         for count in steps:
             chosen = configs(count)
             runs = [run_of(c, train, folder / name) for name, c in chosen.items()]
-            weights = loop.fit(runs, vectorized.Stacked)
+            weights = loop.fit(runs, vectorized.VectorizedRuns)
         if folder == whole:
             expected = jax.device_get(weights)
     conftest.assert_trees_equal(jax.device_get(weights), expected)
@@ -182,14 +182,14 @@ def test_a_stacked_run_goes_on_where_it_was_stopped(train, tmp_path):
 
 def test_a_variant_that_diverges_stops_alone(train, tmp_path):
     chosen = configs(6)
-    chosen["S1"].loss.removed_weight = float("nan")
+    chosen["S1"].loss.masked_weight = float("nan")
     runs = [run_of(c, train, tmp_path / name) for name, c in chosen.items()]
-    first, second, third = loop.fit(runs, vectorized.Stacked)
+    first, second, third = loop.fit(runs, vectorized.VectorizedRuns)
     assert isinstance(second, errors.UserError)
     assert "nan at step 1" in str(second)
     expected = configs(6)
     runs = [run_of(c, train, tmp_path / "well" / name) for name, c in expected.items()]
-    well = loop.fit(runs, vectorized.Stacked)
+    well = loop.fit(runs, vectorized.VectorizedRuns)
     conftest.assert_trees_equal(
         jax.device_get([first, third]), jax.device_get(well[::2])
     )
@@ -198,7 +198,7 @@ def test_a_variant_that_diverges_stops_alone(train, tmp_path):
 def test_the_stacked_step_compiles_once(train, tmp_path):
     before = vectorized.train_steps._cache_size()
     runs = [run_of(c, train, tmp_path / name) for name, c in configs(5).items()]
-    loop.fit(runs, vectorized.Stacked)
+    loop.fit(runs, vectorized.VectorizedRuns)
     assert vectorized.train_steps._cache_size() - before <= 1
 
 

@@ -36,11 +36,11 @@ _WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "optimizer.discriminator_learning_rate": ("discriminator's learning rate", str),
     "loss.adversarial_weight": ("weight of the adversarial loss", str),
     "masks.stripe_pairs": ("pairs of stripes in a mask", str),
-    "masks.fill": ("value of removed pixels", str),
+    "masks.mask_value": ("value of removed pixels", str),
     "selection.keep": ("weights that are kept", str),
     "selection.images": ("images that select weights", _first),
     "scoring.merge": ("merge of the scales", str),
-    "scoring.measure": ("measure of the difference", str),
+    "scoring.distance": ("measure of the difference", str),
     "calibration.images": ("images that give mu", _first),
 }
 # Settings of the authors' code that whoever measures it may have chosen anew.

@@ -83,7 +83,7 @@ def _impressions(stage, mesh, params, images):
     def extract(params, images):
         return stage.extract(params, images).image_bhwc
 
-    extract = sharding.map_images(mesh, extract, replicated=1)
+    extract = sharding.shard_map_images(mesh, extract, replicated=1)
     return extract(params, images_lib.as_float(images))
 
 
@@ -168,20 +168,20 @@ class ExpertStage:
         stage = ImpressionStage.from_config(config)
         weights = trained[stage.folder]
         mesh, batch_size = sharding.scoring_mesh(config.scoring.images_per_call)
-        sharding.connect(mesh)
-        params = sharding.put_whole(mesh, weights)
+        sharding.warm_up_collectives(mesh)
+        params = sharding.replicate(mesh, weights)
 
         def extract(images):
-            images = sharding.put_rows(mesh, images)
-            return distributed.whole(_impressions(stage, mesh, params, images))
+            images = sharding.shard_batch(mesh, images)
+            return distributed.gather_to_host(_impressions(stage, mesh, params, images))
 
-        return impressions_lib.made_once(
+        return impressions_lib.load_or_create(
             workdir / impressions_lib.FOLDER,
             train,
             weights,
             extract,
             batch_size,
-            trained_on_them=workdir / self.folder,
+            dependent_dir=workdir / self.folder,
         )
 
     def params(self, state: State) -> Params:

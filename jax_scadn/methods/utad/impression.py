@@ -345,7 +345,7 @@ class ImpressionStage:
             return {}
         z = mutual_information.sample(key, outputs.mean_bl, outputs.log_var_bl)
         features = outputs.features_bhwc
-        another = mutual_information.of_another(features)
+        another = mutual_information.negative_features(features)
 
         def loss(name, pairs):
             variables = {"params": discriminators[name]}

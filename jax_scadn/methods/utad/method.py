@@ -33,7 +33,7 @@ class Utad:
 
     impression: ImpressionStage
     expert: ExpertStage | None
-    measure: distances.Measure
+    measure: distances.Distance
     image_score: str
 
     maps = 1  # candidate maps of an image
@@ -45,7 +45,7 @@ class Utad:
         return cls(
             impression=ImpressionStage.from_config(config),
             expert=ExpertStage.from_config(config) if config.expert.enabled else None,
-            measure=distances.Measure.from_config(config),
+            measure=distances.Distance.from_config(config),
             image_score=config.scoring.image_score,
         )
 

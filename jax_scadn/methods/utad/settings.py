@@ -6,7 +6,7 @@ The ablations of the paper's Table 2:
                                  and impression.kl_weight=0
     without Expert-Net           expert.enabled=False
     without detail guidance      expert.guidance='noise'
-    without PM                   scoring.measure='squared' or another of Table 3
+    without PM                   scoring.distance='squared' or another of Table 3
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def add(config: ml_collections.ConfigDict) -> None:
     config.training.batch_size = config_dict.placeholder(int)  # over all devices
     config.training.epochs = config_dict.placeholder(int)
     config.selection.keep = "last"
-    config.scoring.measure = "pm"
+    config.scoring.distance = "pm"
     config.scoring.image_score = "max"
 
     impression = config.impression = ml_collections.ConfigDict()  # stage 1: IE-Net
