@@ -43,7 +43,7 @@ from benchmarks.twins import forms
 from jax_scadn.parity import report
 from jax_scadn.reports import tables
 from jax_scadn.runtime import cli, errors
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 
 _CASES = flags.DEFINE_list("cases", ["*"], "Names or patterns; see --list.")
 _LIST = flags.DEFINE_bool("list", False, "Print the names of all cases and stop.")
@@ -239,7 +239,7 @@ def _write_inputs(case: cases.Case, path: pathlib.Path) -> None:
 
 
 def _settings(case: cases.Case) -> dict[str, Any]:
-    return configuration.flat(case.settings)
+    return resolve.flat(case.settings)
 
 
 def _difference(case: cases.Case, mine: pathlib.Path, theirs: pathlib.Path) -> float:

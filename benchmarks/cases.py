@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
+from jax_scadn.settings import resolve
 
 COMPARED_STEPS = 2
 
@@ -52,7 +53,7 @@ class Case:
     def settings(self):
         """The resolved settings."""
         utad = self.task in ("impression-step", "expert-step", "utad-score")
-        config = configuration.default("utad" if utad else "scadn")
+        config = methods.default("utad" if utad else "scadn")
         config.data.size = self.size
         config.scoring.images_per_call = self.batch
         # IE-Net's stage takes no batch of one image.
@@ -61,8 +62,8 @@ class Case:
         if self.task == "expert-step":
             config.expert.training.batch_size = self.batch
         for field, value in self.changes:
-            configuration.put(config, field, value)
-        return configuration.resolve(config)
+            resolve.put(config, field, value)
+        return methods.resolve(config)
 
 
 def from_json(values: dict[str, Any]) -> Case:

@@ -16,7 +16,9 @@ import numpy as np
 
 from benchmarks import timing, training_loop
 from configs import digits
-from jax_scadn.settings import configuration
+from jax_scadn import methods
+from jax_scadn.training import loop as loop_lib
+from jax_scadn.training import protocol
 
 NAME = "epoch_scan"
 CASES = ("epoch-as-one-scan",)
@@ -32,7 +34,7 @@ def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
       rounds: pairs of epochs.
     """
     (name,) = names
-    config = configuration.resolve(digits.get_config("8"))
+    config = methods.resolve(digits.get_config("8"))
     pairs = compare(config, rounds, _STEPS)
     loop, scan = (timing.Spread.of(seconds) for seconds in zip(*pairs, strict=True))
     row = {
@@ -56,7 +58,14 @@ def compare(config, rounds: int, steps: int) -> list[tuple[float, float]]:
     @functools.partial(jax.jit, donate_argnums=0)
     def epoch(state, hyper, images, order):
         def step(state, batch):
-            return training.stage.step(state, hyper, {"image": images[batch]})
+            return loop_lib.update(
+                training.stage,
+                state,
+                hyper,
+                protocol.EMPTY,
+                training.seed,
+                {"image": images[batch]},
+            )
 
         return jax.lax.scan(step, state, order)
 

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import cases, ours, timing
+from jax_scadn.detection import calibration
 from jax_scadn.scoring import masks
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 
 NAME = "first_scores"
 CASES = ("first-score-64", "first-score-256")
@@ -83,9 +84,13 @@ def _prepare(case: cases.Case, folder: pathlib.Path, pytorch: list[str]) -> None
     config = case.settings
     np.save(folder / "image.npy", ours.inputs(case)["image"])
     np.save(folder / "masks.npy", masks.striped(case.size, config.masks.stripe_pairs))
-    settings = configuration.flat(config)
+    settings = resolve.flat(config)
     (folder / "settings.json").write_text(json.dumps(settings))
-    ours.scoring_detector(case).save(folder / "run")
+    model = ours.scoring_detector(case)
+    model.calibration = calibration.calibrate(
+        config.calibration, np.zeros(1), maps=None, held_out=False
+    )
+    model.save(folder / "run")
     subprocess.run([*pytorch, "save"], check=True)
 
 

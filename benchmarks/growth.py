@@ -89,7 +89,7 @@ def convolutions(batch: int, size: int) -> list[Convolution]:
         if isinstance(layer, layers.Conv):
             (x,) = arguments
             fields = (layer.features, layer.kernel, layer.stride, layer.pad)
-            kind = (x.shape, fields, layer.dilation, layer.twice)
+            kind = (x.shape, fields, layer.dilation, layer.upsample)
             name = ".".join(layer.path)
             before = found.get(kind, Convolution(name, layer.clone(), x.shape, 0))
             found[kind] = before._replace(count=before.count + 1)
@@ -112,7 +112,7 @@ def rates(kind: Convolution, rounds: int) -> dict[str, Any]:
     kernel = jax.random.normal(
         jax.random.key(1), (layer.kernel, layer.kernel, inputs, layer.features)
     )
-    options = (layer.stride, layer.pad, layer.dilation, layer.twice)
+    options = (layer.stride, layer.pad, layer.dilation, layer.upsample)
     forms = {
         name: lambda x, k, form=form: form(x, k, *options)
         for name, form in (("XLA", convolution.plain), ("ours", convolution.convolve))

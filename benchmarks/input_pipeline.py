@@ -19,8 +19,8 @@ from PIL import Image
 
 from benchmarks import timing, training_loop
 from configs import small_cpu
+from jax_scadn import methods
 from jax_scadn.data import lace
-from jax_scadn.settings import configuration
 
 NAME = "input_pipeline"
 CASES = ("input-kept-in-memory", "input-read-each-epoch")
@@ -52,7 +52,7 @@ def settings(folder: str, kept: bool):
     config.data.path = folder
     if not kept:
         config.data.cache_mb = 0
-    return configuration.resolve(config)
+    return methods.resolve(config)
 
 
 def write_images(folder: pathlib.Path, count: int, size: int) -> None:

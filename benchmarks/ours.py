@@ -1,7 +1,8 @@
-"""JAX's side of each case: weights in, one call at a time."""
+"""JAX's side of each case: drawn weights in, one call at a time."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,14 +12,23 @@ import numpy as np
 
 from benchmarks import cases, weights
 from jax_scadn import methods
+from jax_scadn.data import images as images_lib
 from jax_scadn.detection import detector
+from jax_scadn.losses import distances
+from jax_scadn.methods import base
 from jax_scadn.networks.pretrained import state_dict, vgg19
 from jax_scadn.scoring import masks
 from jax_scadn.torch_import import scadn as scadn_names
 from jax_scadn.torch_import import utad as utad_names
-from jax_scadn.training import loop
+from jax_scadn.training import loop, protocol
 
 Outputs = dict[str, jax.Array]
+
+_STAGES = {
+    "scadn-step": "inpainting",
+    "impression-step": "impression",
+    "expert-step": "expert",
+}
 
 
 def inputs(case: cases.Case) -> dict[str, np.ndarray]:
@@ -35,15 +45,15 @@ def inputs(case: cases.Case) -> dict[str, np.ndarray]:
 
 
 def given(case: cases.Case) -> list[dict[str, np.ndarray]]:
-    """What our steps draw at random in those calls that are compared."""
+    """The random draws of our steps, for each of the calls that are compared."""
     settings = case.settings
     drawn = []
     for step in range(cases.COMPARED_STEPS if case.is_step else 0):
         key = jax.random.fold_in(jax.random.key(settings.seed), step)
         if case.task == "scadn-step":
             (stage,) = methods.create(settings).stages
-            shares = stage.hyperparameters(settings).mask_probabilities
-            masks_b = jax.random.choice(key, len(shares), (case.batch,), p=shares)
+            p = stage.hyperparameters(settings).mask_probabilities
+            masks_b = jax.random.choice(key, len(p), (case.batch,), p=p)
             drawn.append({"drawn": masks_b})
         elif case.task == "impression-step":
             shape = (case.batch, settings.impression.latent)
@@ -54,7 +64,7 @@ def given(case: cases.Case) -> list[dict[str, np.ndarray]]:
 
 
 def workload(case: cases.Case) -> Callable[[], Outputs]:
-    """What is called, compared and timed; a call ends when its results are there."""
+    """The call that is compared and timed; it ends when its results are there."""
     arrays = inputs(case)
     if case.task == "matrix-product":
         product = jax.jit(jnp.matmul)
@@ -69,25 +79,28 @@ def workload(case: cases.Case) -> Callable[[], Outputs]:
             return {"maps": scored.maps, "scores": scored.scores, **scored.pictures}
 
         return score
-    # SCADN's only stage, or one of UTAD's, which are called like their tasks.
-    folders = ("", case.task.removesuffix("-step"))
-    stages = methods.create(config).stages
-    stage = next(stage for stage in stages if stage.folder in folders)
-    batch = {"image": arrays["image"]}
-    if stage.folder == "expert":
-        batch["impression"] = arrays["impression"]
-    return _step(
-        stage, _state(stage, config.seed), stage.hyperparameters(config), batch
-    )
+    stages = {stage.name: stage for stage in methods.create(config).stages}
+    stage = stages[_STAGES[case.task]]
+    state, hyper = _state(stage), stage.hyperparameters(config)
+    if stage.name == "expert":
+        # On given impressions, as PyTorch's: stage 1 has a case of its own.
+        return _step(_update_expert, stage, state, hyper, arrays)
+    step = functools.partial(_train_step, seed=np.uint32(config.seed))
+    return _step(step, stage, state, hyper, {"image": arrays["image"]})
 
 
 def scoring_detector(case: cases.Case) -> detector.Detector:
-    """With drawn weights and mu = 0."""
+    """With drawn weights, and statistics as of errors of 0; not calibrated."""
     config = case.settings
     method = methods.create(config)
-    trained = {stage.folder: _trained(stage) for stage in method.stages}
-    params = method.inference_params(trained, _measure(method.measure))
-    return detector.uncalibrated(config, params)
+    variables = {stage.name: _trained(stage) for stage in method.stages}
+    variables[base.FROZEN] = {
+        name: _distance(source) for name, source in method.frozen.items()
+    }
+    statistics = {}
+    if base.summarises(method):
+        statistics = method.calibrate(np.zeros((1, method.num_maps), np.float32))
+    return detector.Detector(config, variables, statistics)
 
 
 def arrays(outputs: Outputs) -> dict[str, np.ndarray]:
@@ -95,23 +108,41 @@ def arrays(outputs: Outputs) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in outputs.items()}
 
 
-def _step(stage, state, hyper, batch) -> Callable[[], Outputs]:
+def _step(update, stage, state, hyper, batch) -> Callable[[], Outputs]:
     def step():
         nonlocal state
-        state, metrics = loop.train_step(stage, state, hyper, jax.device_put(batch))
+        state, metrics = update(stage, state, hyper, jax.device_put(batch))
         jax.block_until_ready((state, metrics))
         return metrics
 
     return step
 
 
+def _train_step(stage, state, hyper, batch, seed):
+    return loop.train_step(stage, state, hyper, protocol.EMPTY, seed, batch)
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _update_expert(stage, state, hyper, batch):
+    images, impressions = (
+        images_lib.as_float(batch[name]) for name in ("image", "impression")
+    )
+    return stage.update(state, hyper, images, impressions, jax.random.key(0))
+
+
+def _shapes(stage):
+    """Of the state before the first update."""
+    init = functools.partial(loop.init, stage)
+    return jax.eval_shape(init, 0, protocol.EMPTY, {})
+
+
 def _trained(stage):
-    """The drawn weights that scoring needs; no more, as memory is measured."""
-    shapes = stage.params(jax.eval_shape(stage.init, 0))
-    if stage.folder == "":
+    """Drawn weights that scoring needs; no others, as memory is measured."""
+    shapes = stage.result(_shapes(stage))
+    if stage.name == "inpainting":
         names = scadn_names.generator_names(len(stage.dilations))
         return _drawn(shapes, names, "generator")
-    if stage.folder == "expert":
+    if stage.name == "expert":
         names = utad_names.expert_net_names(stage.blocks)
         return {
             domain: _drawn({"params": shapes[domain]}, names, prefix)["params"]
@@ -121,21 +152,20 @@ def _trained(stage):
     return _drawn(shapes, utad_names.ie_net_names(*blocks), "ie_net")
 
 
-def _state(stage, seed: int):
+def _state(stage):
     """The state before the first update, with drawn weights."""
-    shapes = jax.eval_shape(stage.init, seed)
-    trained = _trained(stage)
-    if stage.folder == "":
+    shapes, trained = _shapes(stage), _trained(stage)
+    if stage.name == "inpainting":
         discriminator = _drawn(
             {"params": shapes.discriminator, "spectral": shapes.spectral},
             scadn_names.discriminator_names(),
             "discriminator",
         )
-        return stage.state_of(seed, trained, **discriminator)
-    counters = {"step": jnp.zeros((), jnp.int32), "seed": jnp.uint32(seed)}
-    if stage.folder == "expert":
+        return stage.state_of(trained, **discriminator)
+    step = jnp.zeros((), jnp.int32)
+    if stage.name == "expert":
         return shapes.replace(
-            **counters, experts=trained, optimizer=stage.adam.init(trained)
+            step=step, experts=trained, optimizer=stage.adam.init(trained)
         )
     latent = utad_names.latent_discriminator_names()
     image = utad_names.image_discriminator_names(stage.image_discriminator_scales)
@@ -145,7 +175,7 @@ def _state(stage, seed: int):
         if (params := shapes.discriminators.get(name)) is not None
     }
     return shapes.replace(
-        **counters,
+        step=step,
         ie_net=trained["params"],
         batch_stats=trained["batch_stats"],
         discriminators=discriminators,
@@ -154,16 +184,14 @@ def _state(stage, seed: int):
     )
 
 
-def _measure(measure) -> dict[str, Any]:
-    """The measure's parameters, with the preprocessing of `Measure.init`."""
-    if not measure.uses_vgg:
-        return {}
+def _distance(distance: distances.Distance) -> dict[str, Any]:
+    """VGG-19's parameters, with the preprocessing of `Distance.init`."""
     names = {}
     for name in vgg19.CONVOLUTIONS:
         names[f"{name}.weight"] = f"{name}/conv/kernel"
         names[f"{name}.bias"] = f"{name}/conv/bias"
-    shapes = jax.eval_shape(measure.init)
-    drawn = _drawn(shapes["vgg19"], names, "measure")
+    shapes = jax.eval_shape(distance.init)
+    drawn = _drawn(shapes["vgg19"], names, "distance")
     preprocessing = {"mean": np.zeros(3, np.float32), "std": np.ones(3, np.float32)}
     scales = np.ones(shapes["scales"].shape, np.float32)
     return {"vgg19": drawn | preprocessing, "scales": scales}
@@ -172,7 +200,7 @@ def _measure(measure) -> dict[str, Any]:
 def _drawn(shapes, names: Mapping[str, str], network: str):
     """Variables of a network by PyTorch's names, see `benchmarks.weights`.
 
-    One after the other is drawn and put on the device: memory is measured.
+    Each is drawn and put on the device before the next one: memory is measured.
     """
     flat = state_dict.flatten(shapes)
 

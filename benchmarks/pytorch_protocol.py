@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from absl import flags
 
 from configs import pytorch_protocol
+from jax_scadn import methods
 from jax_scadn.experiments import experiment
 from jax_scadn.reports import tables
 from jax_scadn.runtime import cli, errors
-from jax_scadn.settings import configuration
 
 _MVTEC = flags.DEFINE_string("mvtec", None, "Folder with MVTec AD's `bottle`.")
 _MNIST = flags.DEFINE_string("mnist", None, "Folder with MNIST's idx .gz files.")
@@ -63,7 +63,7 @@ def run(data: str, path: str, category: str, seed: int, runs: pathlib.Path) -> d
     config = pytorch_protocol.get_config(data)
     config.data.path, config.data.category, config.seed = path, category, seed
     workdir = runs / data / f"{category}-{seed}"
-    experiment.train(configuration.resolve(config), workdir)
+    experiment.train(methods.resolve(config), workdir)
     results = json.loads((workdir / "evaluation" / "results.json").read_text())
     lines = map(json.loads, (workdir / "log.jsonl").read_text().splitlines())
     losses = [line["reconstruction_loss"] for line in lines]

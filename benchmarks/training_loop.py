@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from jax_scadn import methods
 from jax_scadn.data import pipeline, sources
-from jax_scadn.training import loop
+from jax_scadn.training import loop, protocol
 
 
 class Loop:
@@ -22,7 +23,8 @@ class Loop:
     Attributes:
       stage: what is trained.
       hyper: its hyperparameters, on the device.
-      state: on the device; each call goes on from it.
+      seed: of the run, on the device.
+      state: on the device; each call continues from it.
       source: all training images.
       batches: an endless iterator of batches on the host.
     """
@@ -30,8 +32,10 @@ class Loop:
     def __init__(self, config):
         (self.stage,) = methods.create(config).stages
         self.hyper = jax.device_put(self.stage.hyperparameters(config))
-        self.state = loop.init(self.stage, config.seed)
+        self.seed = jax.device_put(np.uint32(config.seed))
         self.source = pipeline.Images(sources.load(config.data, config.seed).train)
+        examples = pipeline.first(self.source, 4)
+        self.state = loop.init(self.stage, self.seed, protocol.EMPTY, examples)
         self.batches = pipeline.training_iterator(
             self.source,
             config.training.batch_size,
@@ -53,7 +57,7 @@ class Loop:
         for _ in range(steps):
             batch = jax.device_put(next_batch())
             self.state, metrics = loop.train_step(
-                self.stage, self.state, self.hyper, batch
+                self.stage, self.state, self.hyper, protocol.EMPTY, self.seed, batch
             )
             jax.device_get(late)
             late = metrics

@@ -30,8 +30,7 @@ from jax_scadn import methods
 from jax_scadn.experiments.ablation import BATCHING
 from jax_scadn.reports import tables
 from jax_scadn.runtime import cli, sharding
-from jax_scadn.settings import configuration
-from jax_scadn.training import loop, vectorized
+from jax_scadn.training import loop, protocol, vectorized
 
 _VARIANTS = flags.DEFINE_integer("variants", 5, "How many; they differ in their seed.")
 _STEPS = flags.DEFINE_integer("steps", 100, "Steps of each whole run.")
@@ -81,12 +80,13 @@ def _run(module: str, workdir: str, *arguments: str) -> None:
 
 def single_steps(count: int, calls: int) -> dict[str, list[float]]:
     """Seconds of one step of all variants, without compilation."""
-    config = configuration.resolve(lace.get_config())
+    config = methods.resolve(lace.get_config())
     (stage,) = methods.create(config).stages
     hyper = stage.hyperparameters(config)
     shape = (config.training.batch_size, config.data.size, config.data.size, 1)
     images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    alone = [loop.init(stage, seed) for seed in range(count)]
+    seeds = np.arange(count, dtype=np.uint32)
+    alone = [loop.init(stage, seed, protocol.EMPTY, {}) for seed in seeds]
     mesh, _ = sharding.variant_mesh(1)
     stacked = vectorized.stack(alone)
     hypers, batches = vectorized.stack([hyper] * count), np.stack([images] * count)
@@ -95,23 +95,29 @@ def single_steps(count: int, calls: int) -> dict[str, list[float]]:
     def one_after_the_other():
         for number in range(count):
             alone[number], _ = loop.train_step(
-                stage, alone[number], hyper, {"image": images}
+                stage,
+                alone[number],
+                hyper,
+                protocol.EMPTY,
+                seeds[number],
+                {"image": images},
             )
         return alone
 
     def together():
         nonlocal stacked
         stacked, _ = vectorized.train_steps(
-            stage, mesh, stacked, hypers, {"image": batches}, active
+            stage, mesh, stacked, hypers, {}, {}, seeds, {"image": batches}, active
         )
         return stacked
 
     @functools.partial(jax.jit, donate_argnums=0)
     def scan(states):
         def step(variant):
-            return stage.step(*variant)
+            state, hyper, seed, batch = variant
+            return loop.update(stage, state, hyper, protocol.EMPTY, seed, batch)
 
-        states, _ = jax.lax.map(step, (states, hypers, {"image": batches}))
+        states, _ = jax.lax.map(step, (states, hypers, seeds, {"image": batches}))
         return states
 
     looped = vectorized.stack(alone)

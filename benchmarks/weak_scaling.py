@@ -14,6 +14,7 @@ a second, and that nothing is sent while gradients are computed.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import statistics
@@ -29,8 +30,7 @@ from configs import digits
 from jax_scadn import methods
 from jax_scadn.reports import tables
 from jax_scadn.runtime import cli, sharding
-from jax_scadn.settings import configuration
-from jax_scadn.training import loop
+from jax_scadn.training import loop, protocol
 
 _ON_EACH = 3  # images; odd, so that `sharding.mesh` takes 1, 2 and 4 of 4 devices
 _DEVICES = (1, 2, 4)
@@ -44,7 +44,7 @@ _FAST = _GPUS * 50e9  # from a machine to another one: 400 Gbit/s for each GPU
 _SLOW = 12.5e9  # the same with 100 Gbit/s for all of them
 
 
-def small() -> tuple[loop.Stage, Any]:
+def small() -> tuple[protocol.GradientStage, Any]:
     """A stage and its hyperparameters.
 
     So narrow that CPUs take XLA's own convolutions, as GPUs do.
@@ -56,12 +56,12 @@ def small() -> tuple[loop.Stage, Any]:
     config.optimizer.eps = 1.0
     config.optimizer.learning_rate = 3e-5
     config.optimizer.discriminator_learning_rate = 3e-6
-    config = configuration.resolve(config)
+    config = methods.resolve(config)
     (stage,) = methods.create(config).stages
     return stage, stage.hyperparameters(config)
 
 
-def full(size: int, images: int) -> tuple[loop.Stage, Any]:
+def full(size: int, images: int) -> tuple[protocol.GradientStage, Any]:
     """The same with the paper's networks."""
     config = Case("scadn-step", size, images).settings
     (stage,) = methods.create(config).stages
@@ -70,15 +70,17 @@ def full(size: int, images: int) -> tuple[loop.Stage, Any]:
 
 def steps(stage, hyper, mesh, batches) -> tuple[np.ndarray, list[float], str]:
     """Losses (steps, names), seconds of each step, and the compiled program."""
-    state = sharding.replicate(mesh, loop.init(stage, 0))
-    hyper = sharding.replicate(mesh, hyper)
+    state = loop.init(stage, 0, protocol.EMPTY, {})
+    seed = np.uint32(0)
+    state, hyper, seed = sharding.replicate(mesh, (state, hyper, seed))
     losses, seconds, step = [], [], None
     for images in batches:
         batch = sharding.shard_batch(mesh, {"image": images})
         if step is None:
-            step = loop.train_step.lower(stage, state, hyper, batch).compile()
+            arguments = state, hyper, protocol.EMPTY, seed, batch
+            step = loop.train_step.lower(stage, *arguments).compile()
         start = time.perf_counter()
-        state, values = step(state, hyper, batch)
+        state, values = step(state, hyper, protocol.EMPTY, seed, batch)
         values = jax.device_get(values)
         seconds.append(time.perf_counter() - start)
         losses.append([value for name, value in values.items() if "_loss" in name])
@@ -121,7 +123,7 @@ def gradient_bytes(stage) -> int:
 
     The discriminator's gradients of real and of inpainted images are summed apart.
     """
-    state = jax.eval_shape(stage.init, 0)
+    state = _shapes(stage)
     generator, discriminator = (
         sum(x.size for x in jax.tree.leaves(params))
         for params in (state.generator, state.discriminator)
@@ -129,13 +131,18 @@ def gradient_bytes(stage) -> int:
     return 4 * (generator + 2 * discriminator)
 
 
+def _shapes(stage):
+    init = functools.partial(loop.init, stage)
+    return jax.eval_shape(init, 0, protocol.EMPTY, {})
+
+
 def operations(size: int, images: int) -> float:
     """Of one step on a GPU with that many images."""
     stage, hyper = full(size, images)
     shape = (images, size, size, stage.channels)
     batch = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
-    state = jax.eval_shape(stage.init, 0)
-    step = loop.train_step.trace(stage, state, hyper, batch)
+    arguments = _shapes(stage), hyper, protocol.EMPTY, np.uint32(0), batch
+    step = loop.train_step.trace(stage, *arguments)
     return step.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"]
 
 

@@ -11,14 +11,14 @@ for a CPU; for the paper's own settings add --config.data.size=512
 Hardware: 2 CPU cores, about 45 minutes. Result: docs/results.md.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 SEEDS = (0, 1)
 
 
 def get_config(category: str = ""):
     """Settings of the full model, for one category or all."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "ablation_mvtec"
     config.data.path = "data/mvtec_ad"
     config.data.category = category

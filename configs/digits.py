@@ -7,12 +7,12 @@ Of the 1,797 images of 8 x 8 pixels the first 1,200 are for training, the others
 other writers, for testing. Hardware: 2 CPU cores. Time and result: README.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(category: str = ""):
     """Settings for one normal digit, or for each of them."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "digits"
     config.data.source = "digits"
     config.data.category = category

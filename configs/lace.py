@@ -6,12 +6,12 @@ Small enough for a laptop: 64 x 64 pixels, a sixteenth of the full model's param
 Hardware: 2 CPU cores. Time and result: README.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config():
     """Settings of the demo."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "lace"
     config.data.source = "lace"
     config.data.size = 64

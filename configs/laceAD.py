@@ -6,12 +6,12 @@ The folder has the MVTec AD layout, one category a pattern; all that are found a
 trained. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet run.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(category: str = ""):
     """Settings for one pattern, or for all that the folder holds."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "laceAD"
     config.data.path = "data/laceAD"
     config.data.category = category

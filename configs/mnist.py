@@ -8,12 +8,12 @@ Without a digit all ten are trained, one model each. Hardware: one NVIDIA GPU. T
 result: not yet run with this budget; docs/results.md has a short CPU run.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(category: str = ""):
     """Settings for one normal digit, or for each of them."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "mnist"
     config.data.source = "tfds"
     config.data.dataset = "mnist"

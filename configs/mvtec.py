@@ -7,7 +7,7 @@ The first trains all 15 categories one after the other and ends with the table o
 means. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet run.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 CATEGORIES = (
     "bottle",
@@ -30,7 +30,7 @@ CATEGORIES = (
 
 def get_config(category: str = ""):
     """Settings for one category, or for all of them."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "mvtec"
     config.data.path = "data/mvtec_ad"
     config.data.category = category

@@ -9,14 +9,14 @@ small enough for a CPU; configs/mnist.py has the paper's settings.
 Hardware: 2 CPU cores, about 29 minutes. Result: docs/results.md.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 SEEDS = (0, 1, 2)
 
 
 def get_config():
     """Settings that all digits share."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "one_class_mnist"
     config.data.source = "idx"
     config.data.path = "data/mnist"

@@ -9,12 +9,12 @@ Hardware: 2 CPU cores, about 7 minutes each with JAX 0.12.
 Results: docs/results.md. `benchmarks/pytorch_protocol.py` runs all of them.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(data: str = "bottle"):
     """Settings for 'bottle' or 'mnist'."""
-    config = configuration.default()
+    config = methods.default()
     config.name = f"pytorch_protocol/{data}"
     config.data.held_out = 0.0  # the original trains and calibrates on all normals
     config.selection.keep = "last"

@@ -9,12 +9,12 @@ images to test are optional. Hardware: 2 CPU cores, about 5 minutes. Result, aft
 steps on 200 images: docs/results.md.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(source: str = "folder"):
     """Settings for 'folder' or 'plain'."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "small_cpu"
     config.data.source = source
     config.data.size = 64

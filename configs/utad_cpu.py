@@ -10,12 +10,12 @@ The folder has the MVTec AD layout. VGG-19's weights come from
 images. Result: docs/results.md.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(category: str = ""):
     """Settings for one category, or for all that the folder holds."""
-    config = configuration.default("utad")
+    config = methods.default("utad")
     config.name = "utad_cpu"
     config.preset = "paper"
     config.data.path = "data/mvtec_ad"

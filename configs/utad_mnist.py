@@ -9,12 +9,12 @@ which block and which pooling it left out it does not tell. Without a digit all 
 trained, one model each. Hardware: one NVIDIA GPU. Time and result: not yet run.
 """
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(category: str = ""):
     """Settings for one normal digit, or for each of them."""
-    config = configuration.default("utad")
+    config = methods.default("utad")
     config.name = "utad_mnist"
     config.data.source = "tfds"
     config.data.dataset = "mnist"

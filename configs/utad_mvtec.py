@@ -12,12 +12,12 @@ not yet run.
 """
 
 from configs import mvtec
-from jax_scadn.settings import configuration
+from jax_scadn import methods
 
 
 def get_config(category: str = ""):
     """Settings for one category, or for all of them."""
-    config = configuration.default("utad")
+    config = methods.default("utad")
     config.name = "utad_mvtec"
     config.preset = "paper"
     config.data.path = "data/mvtec_ad"

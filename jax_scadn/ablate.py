@@ -15,6 +15,7 @@ import sys
 
 from absl import flags
 
+from jax_scadn import methods
 from jax_scadn.experiments import ablation, comparison, experiment
 from jax_scadn.runtime import cli, distributed
 
@@ -37,7 +38,7 @@ _PER_BATCH = flags.DEFINE_integer(
 
 
 def main(_) -> int:
-    config = cli.config()
+    config = methods.resolve(cli.open_config())
     workdir = pathlib.Path(_WORKDIR.value or experiment.default_workdir(config))
     file = cli.config_module()
     seeds = ablation.seeds_of(file, _SEEDS.value)

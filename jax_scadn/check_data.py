@@ -3,6 +3,7 @@
 Reports on each category; the exit status is 1 if training would stop.
 """
 
+from jax_scadn import methods
 from jax_scadn.data import check
 from jax_scadn.runtime import cli
 
@@ -10,7 +11,7 @@ cli.config_flag()
 
 
 def main(_) -> int:
-    return int(check.report(cli.config()))
+    return int(check.report(methods.resolve(cli.open_config())))
 
 
 if __name__ == "__main__":

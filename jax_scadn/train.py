@@ -9,6 +9,7 @@ import pathlib
 
 from absl import flags
 
+from jax_scadn import methods
 from jax_scadn.experiments import experiment
 from jax_scadn.runtime import cli
 
@@ -20,7 +21,7 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(_) -> None:
-    config = cli.config()
+    config = methods.resolve(cli.open_config())
     workdir = _WORKDIR.value or experiment.default_workdir(config)
     experiment.train(config, pathlib.Path(workdir))
 

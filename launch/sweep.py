@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
+from jax_scadn import methods
 from jax_scadn.experiments import ablation, experiment
 from jax_scadn.runtime import cli, errors
 
@@ -63,7 +64,7 @@ def share(environ: Mapping[str, str], task: int, tasks: int) -> tuple[int, int]:
 
 
 def main(_) -> int:
-    config = cli.config()
+    config = methods.resolve(cli.open_config())
     workdir = pathlib.Path(_WORKDIR.value or experiment.default_workdir(config))
     file = cli.config_module()
     seeds = ablation.seeds_of(file, _SEEDS.value)

@@ -14,7 +14,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-from jax_scadn.settings import configuration  # noqa: E402
+from jax_scadn import methods  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -36,7 +36,7 @@ def shared():
 
 def tiny(**changes):
     """Resolved settings of a net that trains in a second; `a__b=c` sets a.b."""
-    config = configuration.default()
+    config = methods.default()
     config.name = "tiny"
     config.data.source = "lace"
     config.data.size = SIZE
@@ -57,7 +57,7 @@ def tiny(**changes):
         for part in sections:
             section = section[part]
         section[name] = value
-    return configuration.resolve(config)
+    return methods.resolve(config)
 
 
 @pytest.fixture

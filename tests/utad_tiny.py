@@ -5,11 +5,15 @@ import functools
 import jax
 import numpy as np
 
-from jax_scadn.settings import configuration
+from jax_scadn import methods
+from jax_scadn.settings import resolve
+from jax_scadn.training import loop, protocol
+
+SIZE = 32
 
 _TINY = {
     "data.source": "lace",
-    "data.size": 32,
+    "data.size": SIZE,
     "data.channels": 1,
     "data.threads": 1,
     "training.batch_size": 4,
@@ -34,29 +38,43 @@ _TINY = {
 
 def settings(**changes):
     """Resolved settings of nets that train in a second; `a__b=c` sets a.b."""
-    config = configuration.default("utad")
+    config = methods.default("utad")
     changes = {field.replace("__", "."): value for field, value in changes.items()}
     for field, value in (_TINY | changes).items():
-        configuration.put(config, field, value)
-    return configuration.resolve(config)
+        resolve.put(config, field, value)
+    return methods.resolve(config)
+
+
+def images():
+    """Eight deterministic grey images with structure, (8, 32, 32, 1) in [0, 1]."""
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    waves = [np.sin(2 * np.pi * (k * x + (8 - k) * y)) for k in range(8)]
+    return (np.stack(waves)[..., None].astype(np.float32) + 1) / 2
 
 
 @functools.cache
-def fresh(stage):
+def fresh(stage, seed=0):
     """The state before the first update."""
-    return jax.jit(stage.init)(0)
+    return loop.init(stage, seed, protocol.EMPTY, {})
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def step(stage, state, hyper, batch):
-    return stage.step(state, hyper, batch)
+def step(stage, state, hyper, images, seed=0, context=protocol.EMPTY):
+    """One update as the loop does it, on images in [0, 1]."""
+    return loop.update(stage, state, hyper, context, seed, {"image": images})
 
 
-def train(stage, state, hyper, batch, steps):
-    """The state after some steps on one batch, and the losses of each."""
+def train(update, state, steps):
+    """The state after some steps, and the losses of each.
+
+    Args:
+      update: returns the state after a step, and its losses.
+      state: before the first step.
+      steps: how many.
+    """
     history = []
     for _ in range(steps):
-        state, metrics = step(stage, state, hyper, batch)
+        state, metrics = update(state)
         history.append(jax.device_get(metrics))
     return state, history
 

@@ -213,7 +213,7 @@ class Scoring(nn.Module):
         return error, inpainted
 
     def score(self, inpaint: Callable, images_u8: torch.Tensor, at_once: int):
-        """Anomaly maps, scores and the inpainted images, as `Scadn.score`.
+        """Anomaly maps, scores and the inpainted images, as `methods.scadn.method`.
 
         Args:
           inpaint: this module, or what a compiler made of it.

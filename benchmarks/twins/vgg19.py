@@ -1,4 +1,4 @@
-"""VGG-19's first convolutions and the perceptual measurement, in PyTorch."""
+"""VGG-19's first convolutions and the perceptual distance, in PyTorch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CONVOLUTIONS = {
 _COMPARED = ("conv1_2", "conv2_2", "conv3_4")
 
 
-class PerceptualMeasure(nn.Module):
+class PerceptualDistance(nn.Module):
     """The distance 'pm' with 'relative' normalisation and weights of 1.
 
     The preprocessing is the identity and each layer's scale 1, as in
-    `jax_scadn.measures.Measure.init`.
+    `jax_scadn.losses.distances.Distance.init`.
     """
 
     def __init__(self):
@@ -35,14 +35,14 @@ class PerceptualMeasure(nn.Module):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         x = images.expand(-1, 3, -1, -1)
-        found = []
+        features = []
         for name in _CONVOLUTIONS:
             if name in ("conv2_1", "conv3_1"):
                 x = F.max_pool2d(x, 2)
             x = getattr(self, name)(x).relu()
             if name in _COMPARED:
-                found.append(x)
-        return found
+                features.append(x)
+        return features
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """The distance at each pixel, (B, H, W)."""

@@ -1,1 +1,1 @@
-"""Images in: sources -> records -> Grain batches."""
+"""Data sets: sources, records and Grain batches."""

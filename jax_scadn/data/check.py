@@ -1,4 +1,4 @@
-"""Finds what is wrong with a data set before a model is trained on it.
+"""Checks of a data set before training.
 
 See `jax_scadn.check_data`.
 """
@@ -35,7 +35,7 @@ class Problem:
 
     Attributes:
       kind: one of the constants of this module.
-      paths: the files or images at fault; empty where it is none.
+      paths: the files or images concerned; empty if there are none.
       message: one line.
       fatal: whether training must not start.
     """
@@ -47,9 +47,9 @@ class Problem:
 
 
 def check(dataset: records.Dataset) -> list[Problem]:
-    """Reads every image and mask and reports all that is wrong.
+    """Reads every image and mask and returns all problems.
 
-    Duplicates are images that are equal as the model sees them: read and resized.
+    Duplicates are images that are equal after reading and resizing.
     """
     normal = [*dataset.train.items, *dataset.held_out.items]
     problems, hashes = [], {}
@@ -63,7 +63,7 @@ def check(dataset: records.Dataset) -> list[Problem]:
                 hashes[item.path] = result
     problems += _empty(dataset)
     problems += [
-        Problem(UNPAIRED_MASK, (path,), f"{path} belongs to no image")
+        Problem(UNPAIRED_MASK, (path,), f"{path} does not belong to an image")
         for path in dataset.unpaired_masks
     ]
     problems += _without_mask(dataset.test.items)
@@ -72,31 +72,31 @@ def check(dataset: records.Dataset) -> list[Problem]:
 
 
 def enforce(dataset: records.Dataset, on_bad: str) -> records.Dataset:
-    """Checks, logs the warnings, and stops at files that cannot be used or drops them.
+    """Checks a data set, logs warnings, and refuses or drops unusable files.
 
     Args:
-      dataset: what `sources.load` gave.
+      dataset: from `sources.load`.
       on_bad: 'stop', or 'skip' to drop unreadable images, and images whose mask is
         unreadable or has another size.
 
     Returns:
-      The data set without what was dropped.
+      The data set without the dropped images.
 
     Raises:
       errors.UserError: bad files under 'stop', or no training images.
     """
     problems = check(dataset)
-    for kind, fatal, found in _by_kind(problems):
+    for kind, fatal, group in _by_kind(problems):
         if not fatal:
-            logging.warning("%s: %s", kind, _listing(found))
+            logging.warning("%s: %s", kind, _listing(group))
     bad = [problem for problem in problems if problem.kind in (UNREADABLE, MASK_SIZE)]
     if bad and on_bad != "skip":
         raise errors.UserError(
-            f"{_listing(bad)}; mend or remove them, or set --config.data.on_bad=skip "
-            f"to leave them out"
+            f"{_listing(bad)}; repair or remove them, or set --config.data.on_bad=skip "
+            f"to skip them"
         )
     if bad:
-        logging.warning("left out: %s", _listing(bad))
+        logging.warning("skipped: %s", _listing(bad))
         dataset = _without(dataset, {path for problem in bad for path in problem.paths})
     for problem in _empty(dataset):
         if problem.fatal:
@@ -105,7 +105,7 @@ def enforce(dataset: records.Dataset, on_bad: str) -> records.Dataset:
 
 
 def report(config: ml_collections.ConfigDict) -> bool:
-    """Prints what each category holds and what is wrong; True if anything is fatal."""
+    """Prints the contents and problems of each category; True if one is fatal."""
     fatal = False
     for category in sources.categories(config.data):
         chosen = config.copy_and_resolve_references()
@@ -120,12 +120,12 @@ def report(config: ml_collections.ConfigDict) -> bool:
         problems = check(dataset)
         fatal |= any(problem.fatal for problem in problems)
         print("\n".join(f"  {line}" for line in _summary(dataset, chosen.data)))
-        for kind, stops, found in _by_kind(problems):
-            print(f"  {'FATAL' if stops else 'warning'}: {len(found)} {kind}")
-            for problem in found[:_PRINTED]:
+        for kind, stops, group in _by_kind(problems):
+            print(f"  {'FATAL' if stops else 'warning'}: {len(group)} {kind}")
+            for problem in group[:_PRINTED]:
                 print(f"    {problem.message}")
-            if len(found) > _PRINTED:
-                print(f"    and {len(found) - _PRINTED} more")
+            if len(group) > _PRINTED:
+                print(f"    and {len(group) - _PRINTED} more")
         if not problems:
             print("  no problems")
     return fatal
@@ -140,7 +140,7 @@ def _splits(dataset: records.Dataset) -> dict[str, records.Split]:
 
 
 def _read(split: records.Split, index: int) -> Problem | bytes:
-    """The SHA-1 of an image, or why it or its mask cannot be used."""
+    """The SHA-1 of an image, or the problem with it or its mask."""
     item = split.items[index]
     try:
         record = split[index]
@@ -164,7 +164,7 @@ def _read(split: records.Split, index: int) -> Problem | bytes:
 def _empty(dataset: records.Dataset) -> list[Problem]:
     problems = []
     if not len(dataset.train):
-        problems.append(Problem(EMPTY, (), "no training images are left", fatal=True))
+        problems.append(Problem(EMPTY, (), "no training images", fatal=True))
     if not len(dataset.test):
         return [*problems, Problem(EMPTY, (), "no test images")]
     labels = set(dataset.test.labels.tolist())
@@ -220,11 +220,11 @@ def _without(dataset: records.Dataset, bad: set[str]) -> records.Dataset:
 def _by_kind(
     problems: Iterable[Problem],
 ) -> list[tuple[str, bool, list[Problem]]]:
-    """(kind, whether fatal, problems); what stops training comes first."""
+    """(kind, whether fatal, problems), fatal ones first."""
     grouped = collections.defaultdict(list)
     for problem in sorted(problems, key=lambda problem: not problem.fatal):
         grouped[problem.kind, problem.fatal].append(problem)
-    return [(*key, found) for key, found in grouped.items()]
+    return [(*key, group) for key, group in grouped.items()]
 
 
 def _listing(problems: Sequence[Problem]) -> str:
@@ -236,7 +236,7 @@ def _listing(problems: Sequence[Problem]) -> str:
 def _summary(
     dataset: records.Dataset, config: ml_collections.ConfigDict
 ) -> Iterable[str]:
-    """Counts by split and defect, sizes of the files, and memory."""
+    """Counts by split and defect, sizes of the image files, and memory."""
     for name, split in _splits(dataset).items():
         counts = collections.Counter(split.defects)
         defects = ", ".join(f"{defect} {n}" for defect, n in sorted(counts.items()))
@@ -250,11 +250,11 @@ def _summary(
                 except images.UnreadableImage:
                     sizes["unreadable"] += 1
     if sizes:
-        found = ", ".join(f"{size} ({n})" for size, n in sizes.most_common(_NAMED))
-        yield f"sizes of the files: {found}"
+        counts = ", ".join(f"{size} ({n})" for size, n in sizes.most_common(_NAMED))
+        yield f"image sizes: {counts}"
     items = [item for split in _splits(dataset).values() for item in split.items]
     if items:
-        use = "kept in memory" if dataset.train.cached else "read again in each epoch"
+        use = "cached in memory" if dataset.train.cached else "read again in each epoch"
         yield (
             f"read as {config.size}x{config.size}x{config.channels}: "
             f"{sources.memory(items, config):.1f} MiB, {use}"

@@ -1,6 +1,6 @@
-"""Folders of image files: the MVTec AD layout, and folders without a layout.
+"""Directories of image files: the MVTec AD layout, and plain directories.
 
-The layout, which LaceAD follows too:
+The layout, which LaceAD also follows:
 
     <category>/train/good/*.png
     <category>/test/good/*.png  <category>/test/<defect>/*.png
@@ -18,23 +18,23 @@ from jax_scadn.runtime import errors
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")  # in any case
 WHERE_TO_GET = (
     "MVTec AD is at https://www.mvtec.com/company/research/datasets/mvtec-ad, "
-    "LaceAD is given out by the authors of SCADN"
+    "LaceAD is available from the authors of SCADN"
 )
 MASK_SUFFIX = "_mask"
 TRAIN_GOOD = pathlib.PurePath("train", records.GOOD)
 
-_Key = tuple[str, str]  # folder below its split, and stem
+_Key = tuple[str, str]  # directory relative to its split, and stem
 
 
 def find_images(folder: pathlib.Path, recursive: bool = True) -> list[pathlib.Path]:
-    """Image files by their ending, sorted by name; everything else is passed over.
+    """Image files by their suffix, sorted by name; other files are ignored.
 
-    Files whose name starts with a dot are no images: macOS writes such beside each.
+    So are files whose name starts with a dot, which macOS writes for each file.
     """
-    found = folder.rglob("*") if recursive else folder.glob("*")
+    paths = folder.rglob("*") if recursive else folder.glob("*")
     return sorted(
         path
-        for path in found
+        for path in paths
         if path.suffix.lower() in IMAGE_ENDINGS
         and not path.name.startswith(".")
         and path.is_file()
@@ -42,41 +42,42 @@ def find_images(folder: pathlib.Path, recursive: bool = True) -> list[pathlib.Pa
 
 
 def categories(path: str) -> tuple[str, ...]:
-    """Names of the categories below `path`, sorted; ('',) if it is one itself.
+    """Names of the categories in `path`, sorted; ('',) if it is a category itself.
 
     Raises:
-      errors.UserError: no path, no such folder, or no category in it.
+      errors.UserError: no path, not a directory, or no category in it.
     """
-    root = _existing(path, "path", f"a folder in the MVTec AD layout ({WHERE_TO_GET})")
+    layout = f"a directory in the MVTec AD layout ({WHERE_TO_GET})"
+    root = _existing(path, "path", layout)
     if (root / TRAIN_GOOD).is_dir():
         return ("",)
-    found = sorted(
+    names = sorted(
         folder.name for folder in root.iterdir() if (folder / TRAIN_GOOD).is_dir()
     )
-    if not found:
+    if not names:
         raise errors.UserError(
-            f"{root} holds no category, a folder with {TRAIN_GOOD} in it: point "
+            f"{root} contains no category, a directory with {TRAIN_GOOD} in it: point "
             f"--config.data.path to data in the MVTec AD layout ({WHERE_TO_GET})"
         )
-    return tuple(found)
+    return tuple(names)
 
 
 def locate(path: str, category: str) -> pathlib.Path:
-    """The folder of a category; '' is the one that is there, if there is only one.
+    """The directory of a category; '' selects the only one.
 
     Raises:
-      errors.UserError: as `categories`, or no such category, or several for ''.
+      errors.UserError: as `categories`, an unknown category, or several for ''.
     """
-    found = categories(path)
+    names = categories(path)
     root = pathlib.Path(path).expanduser()
-    if found == ("",) and category in ("", root.absolute().name):
+    if names == ("",) and category in ("", root.absolute().name):
         return root
-    if category in found:
+    if category in names:
         return root / category
-    if not category and len(found) == 1:
-        return root / found[0]
-    known = ", ".join(found) if found != ("",) else root.absolute().name
-    problem = f"holds no category {category!r}" if category else "holds several"
+    if not category and len(names) == 1:
+        return root / names[0]
+    known = ", ".join(names) if names != ("",) else root.absolute().name
+    problem = f"has no category {category!r}" if category else "has several categories"
     raise errors.UserError(
         f"{root} {problem}: set --config.data.category to one of: {known}"
     )
@@ -87,15 +88,15 @@ def items(
 ) -> tuple[list[records.Item], list[records.Item], tuple[str, ...]]:
     """Lists the images of one category in the MVTec AD layout, and their masks.
 
-    A mask belongs to the image at the same place below its folder with the same stem:
+    A mask belongs to the image with the same relative directory and stem:
     `test/hole/a/7.JPG` and `ground_truth/hole/a/7_mask.png` (or `a/7.png`).
 
     Args:
-      category: the folder that holds `train` and `test`.
+      category: the directory that contains `train` and `test`.
       size, channels: see `images.read`.
 
     Returns:
-      (training items, test items, masks that belong to no image), each sorted.
+      (training items, test items, masks without an image), each sorted.
 
     Raises:
       errors.UserError: no images in `train/good`.
@@ -103,17 +104,17 @@ def items(
     train = find_images(category / TRAIN_GOOD)
     if not train:
         raise errors.UserError(
-            f"{category / TRAIN_GOOD} holds no images "
+            f"{category / TRAIN_GOOD} contains no images "
             f"({' '.join(ending[1:] for ending in IMAGE_ENDINGS)}): put normal images "
             f"there or change --config.data.path or --config.data.category"
         )
     truth = category / "ground_truth"
     masks = {_key(path, truth): path for path in reversed(find_images(truth))}
-    tested = find_images(category / "test")
-    keys = [_key(path, category / "test") for path in tested]
+    test = find_images(category / "test")
+    keys = [_key(path, category / "test") for path in test]
     test_items = []
-    for path, (folder, stem) in zip(tested, keys, strict=True):
-        if folder == ".":  # in no defect's folder, so nobody knows what it is
+    for path, (folder, stem) in zip(test, keys, strict=True):
+        if folder == ".":  # not in a directory that names its defect
             continue
         mask = masks.get((folder, stem + MASK_SUFFIX), masks.get((folder, stem)))
         defect = pathlib.PurePath(folder).parts[0]
@@ -130,13 +131,13 @@ def items(
 def plain_items(
     path: str, test_path: str, size: int, channels: int
 ) -> tuple[list[records.Item], list[records.Item]]:
-    """Lists images of folders without a layout.
+    """Lists the images of plain directories.
 
     Args:
-      path: folder of good images; its sub-folders are passed over, since nobody knows
-        whether they are good.
-      test_path: '' or a folder of test images. Sub-folders name the defect, `good` the
-        normal ones. Images directly in it count as anomalous, with the folder's name
+      path: directory of good images; subdirectories are ignored, since they may
+        contain other images.
+      test_path: '' or a directory of test images. Subdirectories name the defect,
+        `good` the normal images. Images directly in it are anomalous, with its name
         as their defect, unless that name is `good`.
       size, channels: see `images.read`.
 
@@ -144,20 +145,20 @@ def plain_items(
       (training items, test items), each sorted; there are no masks.
 
     Raises:
-      errors.UserError: a folder is missing or holds no images.
+      errors.UserError: a directory is missing or contains no images.
     """
-    good = _existing(path, "path", "a folder of good images")
+    good = _existing(path, "path", "a directory of good images")
     train = find_images(good, recursive=False)
     if not train:
         raise errors.UserError(
-            f"{good} holds no images directly in it: point --config.data.path to the "
-            f"folder of good images itself, or set --config.data.source=folder for "
-            f"the MVTec AD layout"
+            f"{good} contains no images directly in it: point --config.data.path to "
+            f"the directory of good images itself, or set --config.data.source=folder "
+            f"for the MVTec AD layout"
         )
     train_items = [_item(file, records.GOOD, size, channels) for file in train]
     if not test_path:
         return train_items, []
-    folder = _existing(test_path, "test_path", "a folder of test images, or nothing")
+    folder = _existing(test_path, "test_path", "a directory of test images, or to ''")
     test_items = []
     for file in find_images(folder):
         parts = file.relative_to(folder).parts
@@ -165,7 +166,7 @@ def plain_items(
         test_items.append(_item(file, defect, size, channels))
     if not test_items:
         raise errors.UserError(
-            f"{folder} holds no images: point --config.data.test_path to test images "
+            f"{folder} contains no images: set --config.data.test_path to test images "
             f"or leave it empty"
         )
     return train_items, test_items
@@ -180,7 +181,7 @@ def _item(
 ) -> records.Item:
     normal = defect == records.GOOD
     if normal:
-        mask = None  # a normal image has nothing to mark
+        mask = None  # normal images have no anomalous pixels
     return records.Item(
         path=str(path),
         label=records.NORMAL if normal else records.ANOMALOUS,
@@ -202,6 +203,6 @@ def _existing(path: str, setting: str, what: str) -> pathlib.Path:
     folder = pathlib.Path(path).expanduser()
     if not folder.is_dir():
         raise errors.UserError(
-            f"{folder} is no folder: set --config.data.{setting} to {what}"
+            f"{folder} is not a directory: set --config.data.{setting} to {what}"
         )
     return folder

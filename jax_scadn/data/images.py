@@ -1,8 +1,8 @@
-"""Reads, resizes and crops images: the one place that decodes a file.
+"""Reads, resizes and crops images; the only module that decodes image files.
 
-Images leave here as integers, uint8 or uint16 as they were stored, and `as_float`
-turns them into [0, 1] on the device. Sides are resized as torchvision's
-`Resize(size)` and `CenterCrop(size)` do.
+Images are returned as integers, uint8 or uint16 as they were stored, and `as_float`
+scales them to [0, 1] on the device. They are resized and cropped like torchvision's
+`Resize(size)` and `CenterCrop(size)`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _EXIF_ORIENTATION = 0x0112
 
 
 class UnreadableImage(errors.UserError):
-    """A file that is no image or is damaged.
+    """A file that is not an image or is damaged.
 
     Attributes:
-      path: of the file, or the name that stands for it.
+      path: of the file, or another name of the image.
     """
 
     def __init__(self, path: str, reason: str):
@@ -42,9 +42,9 @@ class UnreadableImage(errors.UserError):
 def read(path: str | pathlib.Path, size: int, channels: int) -> np.ndarray:
     """Reads an image file.
 
-    Any mode that Pillow knows. Alpha is dropped, as PyTorch loaders do: to composite
-    would put a background into the picture that no camera saw. EXIF orientation is
-    applied. 16-bit grey keeps its 16 bits.
+    All modes of Pillow are supported. Alpha is dropped, as in PyTorch loaders:
+    compositing would add a background that the camera did not see. EXIF orientation
+    is applied. 16-bit grey keeps its 16 bits.
 
     Args:
       path: of the file.
@@ -56,13 +56,13 @@ def read(path: str | pathlib.Path, size: int, channels: int) -> np.ndarray:
       (size, size, channels) uint8, or uint16 for images of more than 8 bit.
 
     Raises:
-      UnreadableImage: the file is missing, no image, or damaged.
+      UnreadableImage: the file is missing, not an image, or damaged.
     """
     return decode(_bytes(path), str(path), size, channels)
 
 
 def decode(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
-    """`read`, for the bytes of a file; `name` stands for it in an error."""
+    """`read`, for the bytes of a file; `name` is its name in errors."""
     # Damaged bytes make Pillow raise nearly any kind of exception.
     try:
         image = _open(data)
@@ -74,13 +74,13 @@ def decode(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
 
 
 def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
-    """Reads a ground-truth mask, with the geometry of `read` and no interpolation.
+    """Reads a ground-truth mask, with the geometry of `read`, by nearest neighbour.
 
     Returns:
       (size, size) bool, True (anomalous) wherever the file is not zero.
 
     Raises:
-      UnreadableImage: the file is missing, no image, or damaged.
+      UnreadableImage: the file is missing, not an image, or damaged.
     """
     data = _bytes(path)
     try:
@@ -96,21 +96,21 @@ def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
 
 
 def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
-    """Width and height in pixels as `read` sees them, from the file's header alone.
+    """Width and height in pixels, as `read` uses them, from the header of the file.
 
     Raises:
-      UnreadableImage: the file is missing or no image.
+      UnreadableImage: the file is missing or not an image.
     """
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
+            transposed = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            return image.size[::-1] if transposed else image.size
     except Exception as error:
         raise _unreadable(str(path), error) from error
 
 
 def from_array(array: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Resizes, crops and converts an image that is in memory already, as `read` does.
+    """Resizes, crops and converts an image in memory, as `read` does.
 
     Args:
       array: (height, width) or (height, width, 1, 3 or 4), uint8, uint16, or float
@@ -129,8 +129,8 @@ def from_array(array: np.ndarray, size: int, channels: int) -> np.ndarray:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
         raise errors.UserError(
-            f"an image has shape (height, width) or (height, width, 1 or 3 or 4), "
-            f"not {array.shape}"
+            f"an image must have shape (height, width) or (height, width, 1 or 3 or "
+            f"4), not {array.shape}"
         )
     array = array[..., :3]
     if array.dtype == np.uint8:
@@ -140,24 +140,24 @@ def from_array(array: np.ndarray, size: int, channels: int) -> np.ndarray:
         )
         return _finish(image, size, channels)
     if np.issubdtype(array.dtype, np.floating):
-        # Written so that NaN is refused as well.
+        # This form refuses NaN, too.
         if not (array.min() >= 0 and array.max() <= 1):
             raise errors.UserError(
-                f"a float image has values in [0, 1], "
+                f"a float image must have values in [0, 1], "
                 f"not in [{array.min()}, {array.max()}]"
             )
         array = array.astype(np.float32) * _SIXTEEN_BIT
     elif array.dtype != np.uint16:
         raise errors.UserError(
-            f"an image is uint8, uint16 or float in [0, 1], not {array.dtype}"
+            f"an image must be uint8, uint16 or float in [0, 1], not {array.dtype}"
         )
     return _finish_deep(array.astype(np.float32), size, channels)
 
 
 def as_float(images: Array) -> Array:
-    """Scales by type: uint8 / 255, uint16 / 65535, floats stay; gives float32.
+    """Converts to float32: uint8 / 255, uint16 / 65535, floats unscaled.
 
-    For NumPy arrays and, under `jit` too, for JAX arrays.
+    For NumPy and JAX arrays, also under `jit`.
 
     Raises:
       TypeError: another type.
@@ -165,12 +165,12 @@ def as_float(images: Array) -> Array:
     if images.dtype in (np.uint8, np.uint16):
         return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
     if images.dtype.kind in "iub":
-        raise TypeError(f"images are uint8, uint16 or float, not {images.dtype}")
+        raise TypeError(f"images must be uint8, uint16 or float, not {images.dtype}")
     return images.astype(np.float32)
 
 
 def stack(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks images; where 8 and 16 bit meet, 8 bit become 16 of the same brightness.
+    """Stacks images; among 16-bit images, 8-bit ones become 16-bit, equally bright.
 
     Returns:
       (n, size, size, channels), uint8 if all are, else uint16.
@@ -181,7 +181,7 @@ def stack(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def as_sixteen_bit(image: np.ndarray) -> np.ndarray:
-    """uint8 as uint16 of the same brightness; other types stay."""
+    """Converts uint8 to uint16 of the same brightness; other types are unchanged."""
     if image.dtype == np.uint8:
         return image.astype(np.uint16) * _EIGHT_TO_SIXTEEN
     return image
@@ -201,7 +201,7 @@ def _open(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data))
     except Image.UnidentifiedImageError:
         # Pillow's own message names the buffer in memory.
-        raise ValueError("no image format that Pillow knows") from None
+        raise ValueError("not an image format known to Pillow") from None
     image.load()
     return ImageOps.exif_transpose(image)
 
@@ -220,11 +220,11 @@ def _without_alpha(image: Image.Image, mode: str) -> Image.Image:
 def _scaled(image: Image.Image) -> np.ndarray:
     """The values of an image of more than 8 bit as float32 in [0, 65535]."""
     values = np.asarray(image).astype(np.float32)
-    # Files of floats have no agreed white; [0, 1] is the only usual one.
+    # Float files have no standard white level; [0, 1] is the common range.
     white = 1 if image.mode == "F" else _SIXTEEN_BIT
     if not (values.min() >= 0 and values.max() <= white):
         raise ValueError(
-            f"values from {values.min():g} to {values.max():g}, beyond [0, {white}]"
+            f"values from {values.min():g} to {values.max():g}, outside [0, {white}]"
         )
     return values * (_SIXTEEN_BIT / white)
 
@@ -236,7 +236,7 @@ def _finish(image: Image.Image, size: int, channels: int) -> np.ndarray:
 
 
 def _finish_deep(values: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """The same in float for (height, width, 1 or 3) float32 in [0, 65535]."""
+    """`_finish` in float, for (height, width, 1 or 3) float32 in [0, 65535]."""
     if values.shape[2] > channels:
         values = (values @ _LUMINANCE)[..., None]
     planes = [
@@ -248,9 +248,9 @@ def _finish_deep(values: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def _fit(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
-    """Resizes the shorter side to `size` and crops the centre, as torchvision rounds.
+    """Resizes the shorter side to `size` and crops the centre, rounding as torchvision.
 
-    Pillow's bilinear filter widens with the reduction: it is antialiased.
+    Pillow's bilinear filter widens when reducing: it antialiases.
     """
     width, height = image.size
     shorter = min(width, height)

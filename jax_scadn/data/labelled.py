@@ -1,4 +1,4 @@
-"""Labelled image data sets in the forms they are distributed in, none downloaded.
+"""Labelled image data sets, read from their distributed files (not downloaded).
 
 MNIST and Fashion-MNIST as idx files, CIFAR-10 as Python or binary batches or as JPEG
 bytes in .npz, all three as prepared by TFDS, and scikit-learn's digits.
@@ -39,12 +39,15 @@ _IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-_CIFAR_HOW = (
-    "set --config.data.path to the folder cifar-10-batches-py or cifar-10-batches-bin "
-    "(from https://www.cs.toronto.edu/~kriz/cifar.html), or the folder that holds it"
+_CIFAR_HINT = (
+    "set --config.data.path to the directory cifar-10-batches-py or "
+    "cifar-10-batches-bin (from https://www.cs.toronto.edu/~kriz/cifar.html), or to "
+    "its parent"
 )
 _CIFAR_SHAPE = (3, 32, 32)
-_DIGITS_TRAIN = 1200  # the first of 1797, in scikit-learn's order; the rest is the test
+_DIGITS_TRAIN = (
+    1200  # the first of 1797, in scikit-learn's order; the rest are the test
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Part:
     """One split.
 
     Attributes:
-      images: arrays as `images.from_array` takes them, or the bytes of image files.
-      labels: (n,) indices of classes.
+      images: arrays as in `images.from_array`, or the bytes of image files.
+      labels: (n,) class indices.
     """
 
     images: Sequence[np.ndarray] | Sequence[bytes]
@@ -71,28 +74,28 @@ class Labelled:
 
 
 def name(source: str, path: str, dataset: str) -> str:
-    """Which key of `CLASSES` the settings `config.data.*` mean.
+    """The key of `CLASSES` for the settings `config.data.*`.
 
-    The idx files of MNIST and Fashion-MNIST have the same names: `dataset` tells them
-    apart, or else the word 'fashion' in the last part of the path.
+    The idx files of MNIST and Fashion-MNIST have the same names: `dataset`
+    distinguishes them, or else the word 'fashion' in the last part of the path.
 
     Raises:
-      errors.UserError: no such data set.
+      errors.UserError: unknown data set.
     """
     if source in ("digits", "cifar10"):
         return source
     if source == "idx":
-        named = dataset or pathlib.Path(path).expanduser().resolve().name
-        return "fashion_mnist" if "fashion" in named.lower() else "mnist"
+        hint = dataset or pathlib.Path(path).expanduser().resolve().name
+        return "fashion_mnist" if "fashion" in hint.lower() else "mnist"
     if dataset in _TFDS:
         return dataset
     raise errors.UserError(
-        f"--config.data.dataset={dataset}: set it to one of: {', '.join(_TFDS)}"
+        f"--config.data.dataset={dataset} must be one of: {', '.join(_TFDS)}"
     )
 
 
 def load(source: str, path: str, dataset: str) -> Labelled:
-    """Reads a data set, as `config.data.source`, `.path` and `.dataset` name it.
+    """Reads the data set of `config.data.source`, `.path` and `.dataset`.
 
     Raises:
       errors.UserError: it is missing, incomplete or damaged.
@@ -112,7 +115,7 @@ def load(source: str, path: str, dataset: str) -> Labelled:
         if len(part.images) != len(labels) or not (labels < len(classes)).all():
             raise errors.UserError(
                 f"{path}: {len(part.images)} images and {len(labels)} labels up to "
-                f"{labels.max(initial=0)} are no {title}; set --config.data.path to it"
+                f"{labels.max(initial=0)} are not {title}; set --config.data.path to it"
             )
     return Labelled(title, classes, train, test)
 
@@ -138,33 +141,37 @@ def _read_idx(path: str, name: str) -> np.ndarray:
     file = pathlib.Path(path).expanduser() / f"{name}.gz"
     if not path or not file.is_file():
         raise errors.UserError(
-            f"--config.data.path={path} holds no {file.name}: set it to a folder with "
-            f"the four idx .gz files of MNIST (http://yann.lecun.com/exdb/mnist) or "
-            f"Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist)"
+            f"{file.name} is not in --config.data.path={path}: set it to a directory "
+            f"with the four idx .gz files of MNIST (http://yann.lecun.com/exdb/mnist) "
+            f"or Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist)"
         )
     try:
         data = gzip.decompress(file.read_bytes())
         magic, kind, rank = struct.unpack(">HBB", data[:4])
         if (magic, kind) != (0, 8):
-            raise ValueError("no idx file of bytes")
+            raise ValueError("not an idx file of bytes")
         shape = struct.unpack(f">{rank}I", data[4 : 4 + 4 * rank])
         return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise errors.UserError(f"{file} is damaged ({error}): get it again") from error
+        raise errors.UserError(
+            f"{file} is damaged ({error}): download it again"
+        ) from error
 
 
 def _cifar10(path: str) -> tuple[Part, Part]:
     root = pathlib.Path(path).expanduser()
     if not path or not root.is_dir():
-        raise errors.UserError(f"--config.data.path={path} is no folder: {_CIFAR_HOW}")
+        raise errors.UserError(
+            f"--config.data.path={path} is not a directory: {_CIFAR_HINT}"
+        )
     batches = [f"data_batch_{number}" for number in range(1, 6)]
-    forms = (
+    formats = (
         (batches, "test_batch", _read_python_batches),
         ([f"{batch}.bin" for batch in batches], "test_batch.bin", _read_binary_batches),
         (["train.npz"], "test.npz", _read_jpegs),
     )
     for folder in (root, root / "cifar-10-batches-py", root / "cifar-10-batches-bin"):
-        for train, test, read in forms:
+        for train, test, read in formats:
             files = [folder / file for file in (*train, test)]
             if not all(file.is_file() for file in files):
                 continue
@@ -174,20 +181,22 @@ def _cifar10(path: str) -> tuple[Part, Part]:
             except Exception as error:
                 raise errors.UserError(
                     f"the CIFAR-10 files in {folder} are damaged or not genuine "
-                    f"({error}): get them again"
+                    f"({error}): download them again"
                 ) from error
-    raise errors.UserError(f"{root} holds no CIFAR-10 in a known form: {_CIFAR_HOW}")
+    raise errors.UserError(
+        f"{root} contains no CIFAR-10 in a known format: {_CIFAR_HINT}"
+    )
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Unpickles built-in values and NumPy arrays; a pickle can run anything else."""
+    """Unpickles built-in values and NumPy arrays only; other types could run code."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) in (
             ("numpy.core.multiarray", "_reconstruct"),
             ("numpy._core.multiarray", "_reconstruct"),
         ):
-            return np.empty(0).__reduce__()[0]  # the same without a private module
+            return np.empty(0).__reduce__()[0]  # avoids the private module
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
@@ -221,10 +230,10 @@ def _read_jpegs(files: Sequence[pathlib.Path]) -> Part:
 
 
 def _tfds(name: str, path: str, split: str) -> Part:
-    # Imported here: it takes its time, and only this source needs it.
+    # Imported here: it is slow, and only this source needs it.
     import tensorflow_datasets as tfds
 
-    where = f", data_dir={path!r}" if path else ""
+    argument = f", data_dir={path!r}" if path else ""
     try:
         source = tfds.data_source(
             name,
@@ -233,13 +242,13 @@ def _tfds(name: str, path: str, split: str) -> Part:
             download=False,
             decoders={"image": tfds.decode.SkipDecoding()},
         )
-    # What it raises for data that are not there depends on what else is.
+    # The exception for missing data depends on what else is installed.
     except Exception as error:
         raise errors.UserError(
-            f"TFDS has no {name} prepared ({type(error).__name__}): run, where "
-            f"TensorFlow is installed, tfds.builder({name!r}, "
-            f"file_format='array_record'{where}).download_and_prepare() and set "
-            f"--config.data.path to its data_dir, or read local files by "
+            f"TFDS has no prepared {name} ({type(error).__name__}): with TensorFlow "
+            f"installed, run tfds.builder({name!r}, "
+            f"file_format='array_record'{argument}).download_and_prepare() and set "
+            f"--config.data.path to its data_dir, or read local files with "
             f"--config.data.source={'cifar10' if name == 'cifar10' else 'idx'} "
             f"--config.data.path=FOLDER"
         ) from error

@@ -1,9 +1,9 @@
-"""Lace seen from above, with holes, broken threads and stains, and their masks.
+"""Synthetic images of lace with holes, broken threads and stains, and their masks.
 
-A stand-in for data that has to be downloaded: one woven pattern whose phase, scale
-and angle differ in every image, so that only a model of the pattern finds defects.
-All shapes are distance functions of continuous coordinates (the image spans [0, 1])
-and only the noise depends on the size: an item shows the same lace at every size.
+A substitute for data that must be downloaded: one woven pattern whose phase, scale and
+angle differ in every image, so that only a model of the pattern detects defects. All
+shapes are distance functions of continuous coordinates (the image spans [0, 1]) and
+only the noise depends on the size: an item shows the same lace at every size.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def items(
     test_good: int = 30,
     test_per_defect: int = 20,
 ) -> tuple[list[records.Item], list[records.Item]]:
-    """Lists (training items, test items), each rendered only when it is read.
+    """Lists (training items, test items), each rendered when it is read.
 
     Args:
       size: side of the square images, in pixels.
       channels: 1 (grey) or 3 (RGB).
-      seed: non-negative; another seed gives other images of the same pattern.
+      seed: non-negative; determines the images, not the pattern.
       train: number of training images, all good.
       test_good: number of good test images.
       test_per_defect: number of test images for each of the three defects.
@@ -80,15 +80,15 @@ def _mask(*key) -> np.ndarray:
 def render(
     size: int, channels: int, seed: int, split: str, defect: str, index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Renders one item, and the same piece of lace before it was damaged.
+    """Renders one item, and the same lace without the defect.
 
     Returns:
       image: (size, size, channels) uint8.
-      intact: the same without the defect, with the same noise.
+      intact: the image without the defect, with the same noise.
       mask: (size, size) bool, True where the two differ visibly; gaps narrower than
         a mesh are closed, as the ground between the threads does not change.
     """
-    # A generator of its own: no item depends on which others are read.
+    # Its own generator: items do not depend on which others are read.
     key = [seed, SPLITS.index(split), DEFECTS.index(defect), index]
     rng = np.random.default_rng(key)
     factor = 2 if size < 512 else 1  # large images resolve the soft thread edges
@@ -117,10 +117,10 @@ def render(
 
 
 def _fabric(rng, x, y):
-    """Where the lace lies: its coordinates in periods, thread thickness and light."""
+    """Pattern coordinates in periods, thread thickness and illumination."""
     period = PERIOD * rng.uniform(0.85, 1.15)
     angle = np.deg2rad(rng.uniform(-8, 8))
-    shift = rng.uniform((0, 0), (1, np.sqrt(3)))  # after which the pattern repeats
+    shift = rng.uniform((0, 0), (1, np.sqrt(3)))  # the pattern repeats after that
     cos, sin = np.cos(angle) / period, np.sin(angle) / period
     dx, dy = x + 0.009 * _waves(rng, x, y, 1.6), y + 0.009 * _waves(rng, x, y, 1.6)
     u, v = cos * dx + sin * dy + shift[0], cos * dy - sin * dx + shift[1]
@@ -132,7 +132,7 @@ def _fabric(rng, x, y):
 
 
 def _lace(u, v, thickness, pixel: float) -> np.ndarray:
-    """How much of each pixel is thread: flowers of six petals in a hexagonal net.
+    """Thread coverage of each pixel: flowers of six petals in a hexagonal net.
 
     `u`, `v` and the width of a pixel are in periods; `thickness` scales all threads.
     """
@@ -158,7 +158,7 @@ def _lace(u, v, thickness, pixel: float) -> np.ndarray:
     woven = 0.8 + 0.2 * detail * np.cos(2 * np.pi / rib * (along + np.sqrt(across2)))
     lace += _step(-petal / soft) * (woven - lace)
     lace = np.maximum(lace, thread(petal, 0.018))
-    # The heart of a flower: an open ring with a knot.
+    # The centre of a flower: an open ring with a knot.
     radius = np.sqrt(radius2)
     lace *= _step((radius - 0.1) / soft)
     lace = np.maximum(lace, thread(radius - 0.1, 0.022))
@@ -172,14 +172,14 @@ def _lace(u, v, thickness, pixel: float) -> np.ndarray:
 
 
 def _hole(rng, x, y):
-    """(gone, swell, loose): no threads in a ragged blob, bunched ones around it."""
+    """(gone, swell, loose): a ragged blob without threads, bunched ones around it."""
     outside = _blob(rng, x, y, rng.uniform(0.022, 0.08))
     gone = _step(-(outside + 0.012 * _waves(rng, x, y, 14, 8)) / 0.006)
     return gone, 0.9 * np.exp(-((outside / 0.022) ** 2)), 0
 
 
 def _broken_thread(rng, x, y):
-    """(gone, swell, loose): a run of broken threads, and ends that curl over it."""
+    """(gone, swell, loose): a line of broken threads, with curled ends over it."""
     run = _curve(rng, bend=rng.uniform(-1.2, 1.2), length=rng.uniform(0.3, 0.5))
     run = np.clip(run - run.mean(0) + rng.uniform(0.3, 0.7, 2), 0.05, 0.95)
     ragged = _distance(x, y, run, reach=0.08) + 0.01 * _waves(rng, x, y, 14, 8)
@@ -194,14 +194,14 @@ def _broken_thread(rng, x, y):
 
 
 def _stain(rng, x, y) -> np.ndarray:
-    """Opacity of a translucent spot that dried from its edge, as coffee does."""
+    """Opacity of a translucent stain with a darker rim, like coffee."""
     outside = _blob(rng, x, y, rng.uniform(0.03, 0.11))
     rim = 0.15 * np.exp(-(((outside + 0.02) / 0.015) ** 2))
     return _step(-outside / 0.02) * (rng.uniform(0.5, 0.7) + rim)
 
 
 def _blob(rng, x, y, area: float) -> np.ndarray:
-    """About the signed distance to an uneven ellipse that covers `area`."""
+    """Approximate signed distance to an uneven ellipse that covers `area`."""
     radius = np.sqrt(area / np.pi)
     centre = rng.uniform(radius + 0.06, 0.94 - radius, 2)
     stretch = np.exp(rng.uniform(-0.25, 0.25))
@@ -210,14 +210,14 @@ def _blob(rng, x, y, area: float) -> np.ndarray:
 
 
 def _curve(rng, bend: float, length: float) -> np.ndarray:
-    """17 points from the origin anywhere, turning by `bend` radians, ever faster."""
+    """17 points from the origin, turning by `bend` radians with growing curvature."""
     angle = rng.uniform(0, 2 * np.pi) + bend * np.linspace(0, 1, 16) ** 1.5
     steps = length / 16 * np.stack([np.cos(angle), np.sin(angle)], -1)
     return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
 
 
 def _distance(x, y, points: np.ndarray, reach: float) -> np.ndarray:
-    """Distance to a polyline, at most `reach`; only its surroundings are computed."""
+    """Distance to a polyline, at most `reach`; computed only near the polyline."""
     result = np.full((y.size, x.size), reach)
     edges = points.min(0) - reach, points.max(0) + reach
     columns, rows = (slice(*np.searchsorted(x[0], e)) for e in np.transpose(edges))
@@ -230,7 +230,7 @@ def _distance(x, y, points: np.ndarray, reach: float) -> np.ndarray:
 
 
 def _waves(rng, x, y, frequency: float, count: int = 3) -> np.ndarray:
-    """A smooth random field of about unit size, with `frequency` waves a side."""
+    """A smooth random field of unit variance, with about `frequency` waves per side."""
     angle, phase = rng.uniform(0, 2 * np.pi, (2, count, 1))
     k = 2 * np.pi * frequency * rng.uniform(0.6, 1.4, (count, 1))
     a, b = k * np.cos(angle) * x.ravel() + phase, k * np.sin(angle) * y.ravel()
@@ -243,7 +243,7 @@ def _hexagon(u, v) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates relative to the nearest point of the unit triangular lattice."""
     height = math.sqrt(3)
     u1, v1 = u - np.round(u), v - height * np.round(v / height)
-    # The other half of the points lies in the middle of the rectangles.
+    # The other half of the points is at the centres of the rectangles.
     u2, v2 = u1 - np.copysign(0.5, u1), v1 - np.copysign(height / 2, v1)
     nearer = u1 * u1 + v1 * v1 < u2 * u2 + v2 * v2
     return np.where(nearer, u1, u2), np.where(nearer, v1, v2)
@@ -269,7 +269,7 @@ def _pool(field: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _close(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Closes gaps narrower than 2 * radius and fills holes; keeps all that was True."""
+    """Closes gaps narrower than 2 * radius and fills holes; True pixels stay True."""
     if not mask.any():
         return mask
     pad = int(np.ceil(radius)) + 1

@@ -1,6 +1,6 @@
-"""One-class protocol: one class of a labelled data set is normal, all others are not.
+"""One-class protocol: one class is normal, all others are anomalous.
 
-Trains on the training images of that class and tests on the whole test split.
+Training uses the training images of the normal class, testing the entire test split.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from jax_scadn.runtime import errors
 
 
 def resolve(category: str, classes: Sequence[str]) -> str:
-    """The name of a class from its name or its index.
+    """The name of a class, given its name or index.
 
     Raises:
-      errors.UserError: no such class.
+      errors.UserError: unknown class.
     """
     if category in classes:
         return category
     if category.isdecimal() and int(category) < len(classes):
         return classes[int(category)]
-    problem = f"there is no class {category!r}" if category else "no class is chosen"
+    problem = f"unknown class {category!r}" if category else "no class is selected"
     raise errors.UserError(
         f"{problem}: set --config.data.category to one of: {', '.join(classes)}"
     )
@@ -45,17 +45,17 @@ def items(
       item is the name of its class.
 
     Raises:
-      errors.UserError: no such class, or no training image of it.
+      errors.UserError: an unknown class, or one without training images.
     """
     normal = resolve(category, data.classes)
 
     def item(split: str, index: int, image: np.ndarray | bytes, label: int):
         path = f"{data.name}/{split}/{index}"
-        found = data.classes[label]
+        name = data.classes[label]
         return records.Item(
             path=path,
-            label=records.NORMAL if found == normal else records.ANOMALOUS,
-            defect=records.GOOD if found == normal else found,
+            label=records.NORMAL if name == normal else records.ANOMALOUS,
+            defect=records.GOOD if name == normal else name,
             read_image=_reader(image, path, size, channels),
         )
 
@@ -67,7 +67,7 @@ def items(
     if not train:
         raise errors.UserError(
             f"{data.name} has no training image of class {normal!r}: set "
-            f"--config.data.path to the whole data set"
+            f"--config.data.path to the complete data set"
         )
     test = [
         item("test", index, data.test.images[index], label)

@@ -1,4 +1,4 @@
-"""Batches of a split: shuffled without end for training, once in order for scoring."""
+"""Batches of a split: shuffled and repeated for training, in order for scoring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jax_scadn.runtime import errors
 
 
 class Images(Sequence):
-    """A split's images alone, as elements of `training_iterator`."""
+    """The images of a split, as elements of `training_iterator`."""
 
     def __init__(self, split: records.Split):
         self._split = split
@@ -32,30 +32,30 @@ def training_iterator(
     flip: bool,
     threads: int,
 ) -> grain.DatasetIterator:
-    """Yields batches of shuffled elements without end.
+    """Yields batches of shuffled elements indefinitely.
 
-    Each epoch has an order of its own and drops its last incomplete batch. Batches
-    depend on nothing but the arguments and the position, which `get_state` gives and
-    `set_state` takes: the batches that follow are the same with any `threads`.
+    Each epoch has its own order and drops its last incomplete batch. Batches depend
+    only on the arguments and the position, which `get_state` returns and `set_state`
+    restores; the number of `threads` does not matter.
 
-    Each process reads its own rows of every batch, and nothing else. Since all are at
-    the same position, that of one is good for any number of processes.
+    Each process reads only its own rows of every batch. Since all processes are at the
+    same position, that of one can be restored with any number of processes.
 
     Args:
       source: elements of images (size, size, channels) by name, uint8 or uint16;
         read in Grain's threads.
-      batch_size: elements in a batch of all processes together, who share it evenly.
+      batch_size: elements in a global batch, which the processes share evenly.
       seed: of the order and the flips, non-negative.
-      flip: whether each element's images are mirrored left to right, all of them
-        together, with probability 0.5.
-      threads: that read ahead; 0 reads in the caller's thread.
+      flip: flip each element's images horizontally with probability 0.5, all images
+        of an element together.
+      threads: number of prefetching threads; 0 reads in the caller's thread.
 
     Returns:
-      A Grain iterator over dicts of (rows, size, size, channels), uint8, or uint16
-      where a batch holds images of 16 bit; `rows` are those of this process.
+      A Grain iterator over dicts of (rows, size, size, channels), uint8, or uint16 if
+      a batch contains 16-bit images; `rows` are those of this process.
 
     Raises:
-      errors.UserError: there are fewer elements than a batch takes.
+      errors.UserError: fewer elements than a batch.
     """
     if len(source) < batch_size:
         raise errors.UserError(
@@ -68,48 +68,47 @@ def training_iterator(
     processes, process = jax.process_count(), jax.process_index()
     rows = batch_size // processes
     dataset = dataset.batch(rows, drop_remainder=True, batch_fn=_batch)
-    # Of the shares of an epoch's whole batches every process takes its own.
-    shares = batches_per_epoch(len(source), batch_size) * processes
-    dataset = dataset[process:shares:processes].repeat()
+    # Each process takes its shards of the full batches of an epoch.
+    shards = batches_per_epoch(len(source), batch_size) * processes
+    dataset = dataset[process:shards:processes].repeat()
     return iter(dataset.to_iter_dataset(_read_options(threads)))
 
 
 def first(source: Sequence[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
-    """One batch of the first elements, at most that many."""
+    """One batch of the first elements, at most `count`."""
     return _batch([source[i] for i in range(min(count, len(source)))])
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """Batches in which every training image is seen once; the rest is dropped."""
+    """Full batches per epoch; the last incomplete one is dropped."""
     return images // batch_size
 
 
 def padded_batches(
     split: records.Split, batch_size: int, threads: int = 4
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields all images once, in order, in batches of one size.
+    """Yields all images once, in order, in batches of equal size.
 
-    The last batch is filled up with the last image and its index, so that even a
-    caller who forgets the mask writes the right result to the right place. Each
-    process reads its own rows of the images.
+    The last batch is padded with the last image and its index: even without the mask,
+    results are written to the right rows. Each process reads its own rows.
 
     Args:
-      split: the images; read ahead in threads.
-      batch_size: images in a batch.
-      threads: that read ahead; 0 reads in the caller's thread.
+      split: the images.
+      batch_size: images in a global batch.
+      threads: number of prefetching threads; 0 reads in the caller's thread.
 
     Yields:
       'image': (rows, size, size, channels) uint8 or uint16, `rows` are those of this
-      process; '_mask': (batch_size,) bool, False where filled up; 'index':
-      (batch_size,) int32 in split.
+      process; '_mask': (batch_size,) bool, False for padding; 'index': (batch_size,)
+      int32, indices into the split.
     """
     rows = batch_size // jax.process_count()
-    mine = slice(rows * jax.process_index(), rows * (jax.process_index() + 1))
+    own = slice(rows * jax.process_index(), rows * (jax.process_index() + 1))
 
     def batch(start: int) -> dict[str, np.ndarray]:
         numbers = np.arange(start, start + batch_size, dtype=np.int32)
         index = np.minimum(numbers, len(split) - 1)
-        image = _stack([split[int(i)].image for i in index[mine]])
+        image = _stack([split[int(i)].image for i in index[own]])
         return {"image": image, "_mask": numbers < len(split), "index": index}
 
     starts = grain.MapDataset.range(0, len(split), batch_size)
@@ -117,7 +116,7 @@ def padded_batches(
 
 
 def _read_options(threads: int) -> grain.ReadOptions:
-    # Elements are whole batches: a few of them are far enough ahead.
+    # Elements are batches: a small buffer is enough.
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
 
 
@@ -135,9 +134,9 @@ def _batch(elements: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
-def _stack(chosen: Sequence[np.ndarray]) -> np.ndarray:
-    stacked = images.stack(chosen)
+def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    stacked = images.stack(arrays)
     if jax.process_count() == 1:
         return stacked
-    # Rows of one batch have to be of one type, and another process may hold 16 bit.
+    # All rows of a batch need one type, and another process may have 16-bit images.
     return images.as_sixteen_bit(stacked)

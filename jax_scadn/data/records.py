@@ -1,4 +1,4 @@
-"""What every data source yields: items that are read once into records."""
+"""Records and splits: items of a data source, read lazily into records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Record:
     Attributes:
       image: (size, size, channels), uint8 or uint16; `images.as_float` scales it.
       label: `NORMAL` or `ANOMALOUS`.
-      mask: (size, size) bool, True where anomalous; None where there is none.
+      mask: (size, size) bool, True where anomalous; None without ground truth.
       path: the file, or a name such as `mnist/test/17`.
       defect: `GOOD`, or the name of the defect or class.
     """
@@ -36,10 +36,10 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A record that is not read yet; the two functions do the reading.
+    """A record that is not read yet; the two functions read it.
 
-    `mask_path` is the file behind `read_mask`, where there is one: `check` compares
-    its size with the image's.
+    `mask_path` is the file of `read_mask`, if any: `check` compares its size with that
+    of the image.
     """
 
     path: str
@@ -55,9 +55,9 @@ class Item:
 
 
 class Split(Sequence):
-    """Items with random access, each read at its first use and kept if asked to.
+    """Items with random access, read at first use and optionally cached.
 
-    Labels, paths and defects are known without reading a single image.
+    Labels, paths and defects are available without reading images.
     """
 
     def __init__(self, items: Sequence[Item], cached: bool = True):
@@ -94,18 +94,18 @@ class Split(Sequence):
         return [item.path for item in self.items]
 
     def subset(self, indices: Sequence[int]) -> Split:
-        """The chosen items, in the given order, sharing what was already read."""
-        chosen = Split([self.items[i] for i in indices], self.cached)
+        """The items at `indices`, in that order, with the cached records."""
+        subset = Split([self.items[i] for i in indices], self.cached)
         if self._cache is not None:
-            chosen._cache = [self._cache[i] for i in indices]
-        return chosen
+            subset._cache = [self._cache[i] for i in indices]
+        return subset
 
     def first(self, count: int) -> Split:
-        """The first items, at most `count` of them; all where that is 0."""
+        """The first `count` items, or all of them if it is 0."""
         return self.subset(range(len(self))[: count or None])
 
     def images(self) -> np.ndarray:
-        """All images stacked, (n, size, size, channels); read by several threads."""
+        """All images stacked, (n, size, size, channels); read in several threads."""
         with concurrent.futures.ThreadPoolExecutor() as pool:
             records = pool.map(self.__getitem__, range(len(self)))
             return images.stack([record.image for record in records])
@@ -113,16 +113,15 @@ class Split(Sequence):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """One category: what a model is trained, calibrated and tested on.
+    """The training, held-out and test split of one category.
 
     Attributes:
-      category: its name; empty where the source knows no categories.
-      train: normal images that the model is trained on.
-      held_out: normal images kept from training, for the threshold; may be empty.
+      category: its name; empty if the source has no categories.
+      train: normal images for training.
+      held_out: normal images not used in training, for the threshold; may be empty.
       test: normal and anomalous images; may be empty.
-      unpaired_masks: files of ground truth to which no test image belongs.
-      name: of the data set, such as 'mnist'; of the source, such as 'folder', where
-        the data set has none.
+      unpaired_masks: ground-truth files without a test image.
+      name: of the data set, such as 'mnist', or else of the source, such as 'folder'.
     """
 
     category: str

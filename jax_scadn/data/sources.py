@@ -1,4 +1,4 @@
-"""From the settings `config.data` to a data set, whatever its source."""
+"""Data sets of all sources, from the settings `config.data`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from jax_scadn.data import folder, images, labelled, lace, one_class, records
 
 
 def categories(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-    """Which categories a run goes through, each with a model of its own.
+    """The categories of a run, each with its own model.
 
     Args:
       config: `config.data`.
 
     Returns:
       `category` if it is set; else those of `categories` that exist, in that order;
-      else all that are found. ('',) where the source has no categories.
+      else all that exist. ('',) if the source has no categories.
 
     Raises:
-      errors.UserError: no data at `path`, or no such category.
+      errors.UserError: no data at `path`, or an unknown category.
     """
     if config.source in ("plain", "lace"):
         return ("",)
@@ -30,36 +30,36 @@ def categories(config: ml_collections.ConfigDict) -> tuple[str, ...]:
         if config.category:
             folder.locate(config.path, config.category)
             return (config.category,)
-        found = folder.categories(config.path)
+        existing = folder.categories(config.path)
     else:
         name = labelled.name(config.source, config.path, config.dataset)
-        found = labelled.CLASSES[name]
+        existing = labelled.CLASSES[name]
         if config.category:
-            return (one_class.resolve(config.category, found),)
-    return tuple(name for name in config.categories if name in found) or found
+            return (one_class.resolve(config.category, existing),)
+    return tuple(name for name in config.categories if name in existing) or existing
 
 
 def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
-    """Lists the images of one category; those of files are not read yet.
+    """Lists the images of one category; image files are read later.
 
     Args:
-      config: `config.data`, with `category` set where the source has several.
-      seed: decides which training images are held out.
+      config: `config.data`, with `category` set if the source has several.
+      seed: selects the training images that are held out.
 
     Raises:
-      errors.UserError: missing data or a wrong setting; the message says which.
+      errors.UserError: missing data or an invalid setting.
     """
     category, unpaired, name = config.category, (), config.source
     if config.source == "folder":
-        place = folder.locate(config.path, category)
-        category = place.absolute().name
-        train, test, unpaired = folder.items(place, config.size, config.channels)
+        directory = folder.locate(config.path, category)
+        category = directory.absolute().name
+        train, test, unpaired = folder.items(directory, config.size, config.channels)
     elif config.source == "plain":
         train, test = folder.plain_items(
             config.path, config.test_path, config.size, config.channels
         )
     elif config.source == "lace":
-        # Its own seed stays as it is: runs with several seeds share one data set.
+        # With its default seed: runs with several seeds share one data set.
         train, test = lace.items(config.size, config.channels)
     else:
         data = labelled.load(config.source, config.path, config.dataset)
@@ -79,10 +79,10 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
 
 
 def memory(items: Sequence[records.Item], config: ml_collections.ConfigDict) -> float:
-    """MiB that all images and masks take, if the first image is typical."""
+    """MiB of all images and masks, assuming that all are like the first image."""
     try:
         image_bytes = items[0].read_image().nbytes
-    except images.UnreadableImage:  # `check` reports it
+    except images.UnreadableImage:  # reported by `check`
         image_bytes = config.size**2 * config.channels
     masks = sum(item.read_mask is not None for item in items)
     return (len(items) * image_bytes + masks * config.size**2) / 2**20
@@ -90,18 +90,18 @@ def memory(items: Sequence[records.Item], config: ml_collections.ConfigDict) -> 
 
 def _limit(items: list[records.Item], normal: int, anomalous: int):
     """The first items of each defect, in their order; 0 = all."""
-    seen: dict[str, int] = {}
-    chosen = []
+    counts: dict[str, int] = {}
+    limited = []
     for item in items:
-        seen[item.defect] = seen.get(item.defect, 0) + 1
+        counts[item.defect] = counts.get(item.defect, 0) + 1
         limit = normal if item.label == records.NORMAL else anomalous
-        if not limit or seen[item.defect] <= limit:
-            chosen.append(item)
-    return chosen
+        if not limit or counts[item.defect] <= limit:
+            limited.append(item)
+    return limited
 
 
 def _hold_out(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits range(count): indices to train on, indices to hold out, each sorted."""
+    """Splits range(count) into training and held-out indices, each sorted."""
     held = 0
     if share > 0 and count > 1:
         held = min(max(1, round(share * count)), count - 1)
@@ -118,6 +118,6 @@ def _fits(items: list[records.Item], config: ml_collections.ConfigDict) -> bool:
         len(items),
         needed,
         config.cache_mb,
-        "kept in memory" if fits else "read again in each epoch",
+        "cached in memory" if fits else "read again in each epoch",
     )
     return fits

@@ -1,4 +1,4 @@
-"""What a trained method is to its user: calibrated, it scores images."""
+"""A trained, calibrated anomaly detector."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import functools
 import json
-import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -19,57 +18,41 @@ from flax import traverse_util
 from jax_scadn import methods
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
+from jax_scadn.detection import calibration as calibration_lib
+from jax_scadn.detection.calibration import Calibration
+from jax_scadn.methods import base
 from jax_scadn.runtime import distributed, errors, files, sharding
 from jax_scadn.scoring.merging import Scored
-from jax_scadn.settings import configuration
+from jax_scadn.settings import files as settings_files
 from jax_scadn.training import checkpoints
 
 CONFIG = "config.json"
 _CALIBRATION = "calibration.json"
 _PARAMS = "params"
+_VARIABLES, _STATISTICS = "variables", "statistics"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _score(method, mesh, params, mu, images):
-    score = method.score
+def _score(method, mesh, variables, statistics, images):
+    maps = method.maps
     if mesh.shape[sharding.MASKS] > 1:
-        score = functools.partial(score, shared_by=sharding.MASKS)
+        maps = functools.partial(maps, shared_by=sharding.MASKS)
+
+    def score(variables, statistics, images):
+        candidates = maps(variables, images)
+        summary = None
+        if base.summarises(method):
+            summary = method.summary(candidates)
+        return method.select(statistics, candidates), summary
+
     score = sharding.shard_map_images(mesh, score, replicated=2)
-    return score(params, mu, images_lib.as_float(images))
+    return score(variables, statistics, images_lib.as_float(images))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _latent(method, mesh, params, images):
-    latent = sharding.shard_map_images(mesh, method.latent, replicated=1)
-    return latent(params, images_lib.as_float(images))
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """What normal images, and only normal images, say about the scores.
-
-    Attributes:
-      mu: mean error of each scale on the training images (SCADN Eq. 9).
-      threshold: an image that scores higher is called anomalous.
-      false_alarm_rate: share of normal images that the threshold aims at.
-      map_threshold: tau of UTAD Eq. 9; a pixel of a map above it is called anomalous.
-      pixel_false_alarm_rate: share of the pixels of normal images that tau aims at.
-      threshold_images: normal images that both thresholds were taken from.
-      held_out: whether those were kept from training; if not, the thresholds are too
-        low for new images.
-      low: map value where the colours of heat maps start.
-      high: map value where they end.
-    """
-
-    mu: tuple[float, ...]
-    threshold: float
-    false_alarm_rate: float
-    map_threshold: float
-    pixel_false_alarm_rate: float
-    threshold_images: int
-    held_out: bool
-    low: float
-    high: float
+def _embeddings(method, mesh, variables, images):
+    embeddings = sharding.shard_map_images(mesh, method.embeddings, replicated=1)
+    return embeddings(variables, images_lib.as_float(images))
 
 
 class Detector:
@@ -77,25 +60,27 @@ class Detector:
 
     Args:
       config: resolved settings of the training.
-      params: the method's inference weights.
-      calibration: from normal images.
+      variables: {'frozen': ..., stage name: ...}, see `base.Method`.
+      statistics: from `Method.calibrate`; {} for methods without.
+      calibration: from normal images; None before `calibrated`.
     """
 
     def __init__(
         self,
         config: ml_collections.ConfigDict,
-        params: Any,
-        calibration: Calibration,
+        variables: Any,
+        statistics: Any = None,
+        calibration: Calibration | None = None,
     ):
         self.config = config
         self.calibration = calibration
-        self._method = methods.create(config)
+        self.method = methods.create(config)
         mesh, self.batch_size = sharding.scoring_mesh(
-            config.scoring.images_per_call, self._method.shares
+            config.scoring.images_per_call, self.method.shards_per_image
         )
         sharding.warm_up_collectives(mesh)
-        self.params = sharding.replicate(mesh, params)
-        self._mu = sharding.replicate(mesh, np.asarray(calibration.mu, np.float32))
+        self.variables = sharding.replicate(mesh, variables)
+        self.statistics = sharding.replicate(mesh, statistics or {})
 
     def score(self, images: np.ndarray) -> Scored:
         """Scores images of any size.
@@ -123,7 +108,7 @@ class Detector:
         """Scores a split in order; yields indices and scores, batch by batch."""
         for batch in pipeline.padded_batches(split, self.batch_size):
             count = int(np.sum(batch["_mask"]))  # padding stands at the end
-            scored = self._score(batch["image"], self.batch_size)
+            scored, _ = self._score(batch["image"], self.batch_size)
             yield batch["index"][:count], _first(count, scored)
 
     def padded_batch_size(self, count: int) -> int:
@@ -133,7 +118,7 @@ class Detector:
         does not cost as much as a whole batch and few programs are compiled.
         """
         few = min(count, jax.device_count())
-        _, size = sharding.scoring_mesh(few, self._method.shares)
+        _, size = sharding.scoring_mesh(few, self.method.shards_per_image)
         while size < min(count, self.batch_size):
             size *= 2
         return min(size, self.batch_size)
@@ -148,76 +133,91 @@ class Detector:
         count = len(images)
         missing = (size or self.batch_size) - count
         padding = np.zeros((missing, *images.shape[1:]), images.dtype)
-        scored = self._score(np.concatenate([images, padding]), len(images) + missing)
+        rows = np.concatenate([images, padding])
+        scored, _ = self._score(rows, len(rows))
         return _first(count, scored)
 
-    def _score(self, rows: np.ndarray, size: int) -> Scored:
-        """Scores a batch of that size, of which this process has the rows."""
-        mesh, _ = sharding.scoring_mesh(size, self._method.shares)
+    def _score(self, rows: np.ndarray, size: int) -> tuple[Scored, Any]:
+        """Scores a batch of that size, of which this process has the rows.
+
+        Returns:
+          The scores, and the summaries that the method has of its maps.
+        """
+        mesh, _ = sharding.scoring_mesh(size, self.method.shards_per_image)
         images = sharding.shard_batch(mesh, rows)
-        scored = _score(self._method, mesh, self.params, self._mu, images)
-        return distributed.gather_to_host(scored)
+        results = _score(self.method, mesh, self.variables, self.statistics, images)
+        return distributed.gather_to_host(results)
 
     @property
-    def has_latent(self) -> bool:
-        """Whether the method has a code for each image, see `latents`."""
-        return hasattr(self._method, "latent")
+    def has_embeddings(self) -> bool:
+        """Whether the method has a code for each image, see `embeddings`."""
+        return hasattr(self.method, "embeddings")
 
-    def latents(self, split: records.Split) -> np.ndarray:
-        """The codes of a split's images in order, (n, L); only if `has_latent`."""
+    def embeddings(self, split: records.Split) -> np.ndarray:
+        """The codes of a split's images in order, (n, L); only if `has_embeddings`."""
+        mesh, size = sharding.scoring_mesh(self.batch_size)
         codes = []
-        mesh, _ = sharding.scoring_mesh(self.batch_size)
-        for batch in pipeline.padded_batches(split, self.batch_size):
+        for batch in pipeline.padded_batches(split, size):
             images = sharding.shard_batch(mesh, batch["image"])
-            latent = _latent(self._method, mesh, self.params, images)
-            codes.append(distributed.gather_to_host(latent)[batch["_mask"]])
+            embeddings = _embeddings(self.method, mesh, self.variables, images)
+            codes.append(distributed.gather_to_host(embeddings)[batch["_mask"]])
         return np.concatenate(codes)
 
     def parameter_counts(self) -> dict[str, int]:
-        """How many weights each part of the method has, such as 'generator'.
+        """How many weights each stage and each frozen network has.
 
-        Running statistics are none, and a part without weights is left out.
+        Running statistics are not counted, and a part without weights is left out.
         """
         counts = collections.Counter()
-        for path, weights in traverse_util.flatten_dict(self.params).items():
+        for path, weights in traverse_util.flatten_dict(self.variables).items():
             if "batch_stats" not in path:
-                counts[path[0]] += weights.size
+                name = path[1] if path[0] == base.FROZEN else path[0]
+                counts[name] += weights.size
         return dict(counts)
 
     def calibrated(self, train: records.Split, held_out: records.Split) -> Detector:
-        """The detector with mu, thresholds and colours from normal images.
+        """The detector with statistics, thresholds and colours from normal images.
 
         Args:
-          train: normal images that the weights were trained on; give mu.
+          train: normal images that the weights were trained on; give the statistics,
+            in methods that have some.
           held_out: normal images that they were not; give thresholds and colours.
             Where there are none, the training images do.
         """
         train = train.first(self.config.calibration.images)
-        means = [scored.scale_means for _, scored in self.score_split(train)]
-        mu = np.mean(np.concatenate(means), axis=0, dtype=np.float64)
-        calibration = dataclasses.replace(self.calibration, mu=tuple(map(float, mu)))
-        detector = Detector(self.config, self.params, calibration)
-
+        statistics = {}
+        if base.summarises(self.method):
+            statistics = self._statistics_of(train)
+        detector = Detector(self.config, self.variables, statistics)
         normal = held_out if len(held_out) else train
         scored = [scored for _, scored in detector.score_split(normal)]
-        maps = np.concatenate([batch.maps for batch in scored])
-        rates = self.config.calibration
-        low, high = np.quantile(maps, (0.5, 0.999))
-        detector.calibration = dataclasses.replace(
-            calibration,
-            threshold=threshold(
-                np.concatenate([batch.scores for batch in scored]),
-                rates.false_alarm_rate,
-            ),
-            false_alarm_rate=rates.false_alarm_rate,
-            map_threshold=threshold(maps, rates.pixel_false_alarm_rate),
-            pixel_false_alarm_rate=rates.pixel_false_alarm_rate,
-            threshold_images=len(normal),
+        maps = None
+        if scored[0].maps is not None:
+            maps = np.concatenate([batch.maps for batch in scored])
+        detector.calibration = calibration_lib.calibrate(
+            self.config.calibration,
+            np.concatenate([batch.scores for batch in scored]),
+            maps,
             held_out=len(held_out) > 0,
-            low=float(low),
-            high=float(max(high, low + 1e-6) * 2),
         )
         return detector
+
+    def _statistics_of(self, train: records.Split) -> Any:
+        """`Method.calibrate` of the summaries of all images, by the scoring program."""
+        image = train[0].image[None].astype(np.float32)
+        shapes = jax.eval_shape(
+            lambda variables: self.method.summary(self.method.maps(variables, image)),
+            self.variables,
+        )
+        zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+        blank = Detector(self.config, self.variables, self.method.calibrate(zeros))
+        summaries = []
+        for batch in pipeline.padded_batches(train, self.batch_size):
+            _, summary = blank._score(batch["image"], self.batch_size)
+            kept = batch["_mask"]
+            summaries.append(jax.tree.map(lambda x, kept=kept: x[kept], summary))
+        stacked = jax.tree.map(lambda *arrays: np.concatenate(arrays), *summaries)
+        return self.method.calibrate(stacked)
 
     def save(self, workdir: pathlib.Path) -> None:
         """Writes `config.json` and `detector/`; the calibration comes last."""
@@ -226,8 +226,9 @@ class Detector:
         if distributed.is_primary():
             calibration.unlink(missing_ok=True)
             folder.mkdir(parents=True, exist_ok=True)
-            configuration.write(self.config, workdir / CONFIG)
-        checkpoints.save_params(folder / _PARAMS, self.params)
+            settings_files.write(self.config, workdir / CONFIG)
+        saved = {_VARIABLES: self.variables, _STATISTICS: self.statistics}
+        checkpoints.save_params(folder / _PARAMS, saved)
         if distributed.is_primary():
             text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
             files.write_text(calibration, text + "\n")
@@ -235,42 +236,6 @@ class Detector:
 
 def _first(count: int, scored: Scored) -> Scored:
     return jax.tree.map(lambda array: array[:count], scored)
-
-
-def threshold(scores: np.ndarray, false_alarm_rate: float) -> float:
-    """The score that a new normal image exceeds with at most that probability.
-
-    Of n scores of normal images the ceil((n + 1) (1 - rate))-th smallest one has
-    that property (split conformal prediction). Where n is too small for the rate,
-    the largest score is taken, whose rate is 1 / (n + 1).
-
-    Of the pixels of normal maps at most that share exceeds the value of this rank; of
-    those of new maps about that share, since pixels of one image are not independent.
-
-    Args:
-      scores: of normal images, or their maps; of any shape.
-      false_alarm_rate: in [0, 1).
-    """
-    rank = math.ceil((scores.size + 1) * (1 - false_alarm_rate))
-    index = min(rank, scores.size) - 1
-    return float(np.partition(scores, index, axis=None)[index])
-
-
-def uncalibrated(config: ml_collections.ConfigDict, params: Any) -> Detector:
-    """A detector that has seen no normal images yet."""
-    maps = methods.create(config).maps
-    blank = Calibration(
-        mu=(0.0,) * maps,
-        threshold=math.inf,
-        false_alarm_rate=0.0,
-        map_threshold=math.inf,
-        pixel_false_alarm_rate=0.0,
-        threshold_images=0,
-        held_out=False,
-        low=0.0,
-        high=1.0,
-    )
-    return Detector(config, params, blank)
 
 
 def is_saved(workdir: pathlib.Path) -> bool:
@@ -287,29 +252,25 @@ def load(workdir: str | pathlib.Path) -> Detector:
       errors.UserError: there is none, or it cannot be read.
     """
     workdir = pathlib.Path(workdir)
-    config = configuration.read(workdir / CONFIG)
+    config = methods.read(workdir / CONFIG)
     folder = workdir / "detector"
     try:
         values = json.loads((folder / _CALIBRATION).read_text())
-        values["mu"] = tuple(values["mu"])
         calibration = Calibration(**values)
     except FileNotFoundError:
         raise errors.UserError(
-            f"{workdir} holds no finished training; run jax_scadn.train again with "
-            f"--workdir={workdir} to go on with it"
+            f"{workdir} has no finished training; run jax_scadn.train again with "
+            f"--workdir={workdir} to resume it"
         ) from None
     except (ValueError, TypeError, KeyError) as error:
         raise errors.UserError(
             f"{folder / _CALIBRATION} cannot be read ({error}); train again"
         ) from None
     mesh, _ = sharding.scoring_mesh(config.scoring.images_per_call)
-    shapes = jax.eval_shape(functools.partial(_untrained, methods.create(config)))
-    like = checkpoints.abstract(shapes, sharding.replicated(mesh))
-    params = checkpoints.load_params(folder / _PARAMS, like)
-    return Detector(config, params, calibration)
-
-
-def _untrained(method):
-    """Inference weights of the right shapes."""
-    trained = {stage.folder: stage.params(stage.init(0)) for stage in method.stages}
-    return method.inference_params(trained, method.measure.init())
+    saved = checkpoints.load_params(folder / _PARAMS, sharding.replicated(mesh))
+    try:
+        return Detector(config, saved[_VARIABLES], saved[_STATISTICS], calibration)
+    except (KeyError, TypeError):
+        raise errors.UserError(
+            f"{folder / _PARAMS} is not a detector's: train again"
+        ) from None

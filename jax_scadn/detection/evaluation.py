@@ -14,7 +14,6 @@ from sklearn import neighbors
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records
 from jax_scadn.detection import baselines
-from jax_scadn.detection import detector as detector_lib
 from jax_scadn.detection.detector import Detector
 from jax_scadn.reports import figures, metrics, tables, uncertainty
 from jax_scadn.runtime import distributed, errors, files
@@ -54,12 +53,12 @@ class Detection(NamedTuple):
     """What one detector makes of the test images.
 
     Attributes:
-      maps: (H, W) anomaly map of each.
+      maps: (H, W) anomaly map of each; None where a method has image scores only.
       scores: (n,).
       map_threshold: a pixel above it is called anomalous; None if it is not known.
     """
 
-    maps: Sequence[np.ndarray]
+    maps: Sequence[np.ndarray] | None
     scores: np.ndarray
     map_threshold: float | None
 
@@ -88,13 +87,12 @@ def evaluate(
     """
     test, config, calibration = dataset.test, detector.config, detector.calibration
     shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
-    maps, scores, scales, means, drawn = [], [], [], [], {}
+    maps, scores, means, drawn = [], [], [], {}
     for indices, scored in detector.score_split(test):
         if not distributed.is_primary():
             continue
-        maps.extend(scored.maps)
+        maps.extend([] if scored.maps is None else scored.maps)
         scores.append(scored.scores)
-        scales.append(scored.scales)
         means.append(scored.scale_means)
         drawn |= {
             index: {name: made[n] for name, made in scored.pictures.items()}
@@ -103,20 +101,27 @@ def evaluate(
         }
     anomalous = [i for i in shown if test.labels[i] == records.ANOMALOUS]
     neighbours = None
-    if anomalous and detector.has_latent:
+    if anomalous and detector.has_embeddings:
         neighbours = _neighbours(detector, dataset.train, test.subset(anomalous))
+    references = baselines.of_dataset(dataset, config)
     if not distributed.is_primary():
         return None
-    scores, scales = np.concatenate(scores), np.concatenate(scales)
+    scores = np.concatenate(scores)
     masks = _masks(test)
-    own = Detection(maps, scores, calibration.map_threshold)
+    title = detector.method.title
     rate = calibration.pixel_false_alarm_rate
-    detections = {config.method.upper(): own, **_trivial(dataset, rate)}
+    detections = {title: Detection(maps or None, scores, calibration.map_threshold)}
+    for name, reference in references.items():
+        detections.setdefault(
+            name,
+            Detection(reference.maps, reference.scores, reference.map_threshold(rate)),
+        )
     results = {
         "name": config.name,
         "dataset": dataset.name,
         "category": dataset.category,
         "method": config.method,
+        "title": title,
         "preset": config.preset,
         "size": config.data.size,
         "seed": config.seed,
@@ -130,7 +135,7 @@ def evaluate(
             name: _by_defect(test, masks, detection)
             for name, detection in detections.items()
         },
-        "merges": _merges(test.labels, np.concatenate(means), calibration.mu),
+        "merges": _merges(test.labels, means, detector.statistics),
         "threshold": {
             "value": calibration.threshold,
             "images": calibration.threshold_images,
@@ -138,14 +143,7 @@ def evaluate(
             "false_alarm_rate_wanted": calibration.false_alarm_rate,
             **_of_each_label(scores > calibration.threshold, test.labels),
         },
-        "map_threshold": {  # its shares are of pixels
-            "value": calibration.map_threshold,
-            "false_alarm_rate_wanted": rate,
-            **_of_each_label(
-                [np.mean(heat > calibration.map_threshold) for heat in maps],
-                test.labels,
-            ),
-        },
+        "map_threshold": _at_map_threshold(maps, test.labels, calibration),
         "parameters": detector.parameter_counts(),
     }
     every = {name: detection.scores for name, detection in detections.items()}
@@ -156,8 +154,8 @@ def evaluate(
     sheet = [
         figures.Row(
             image=images_lib.as_float(test[i].image),
-            made=drawn[i],
-            heat=maps[i],
+            reconstructions=drawn[i],
+            anomaly_map=maps[i],
             segmentation=maps[i] > calibration.map_threshold,
             mask=test[i].mask,
             label=_label(test.items[i]),
@@ -165,12 +163,13 @@ def evaluate(
             anomalous=bool(scores[i] > calibration.threshold),
         )
         for i in shown
+        if maps
     ]
     if sheet:
         figures.contact_sheet(
-            sheet, calibration.low, calibration.high, folder / "sheet.png"
+            sheet, calibration.vmin, calibration.vmax, folder / "sheet.png"
         )
-    if neighbours is not None:
+    if neighbours is not None and sheet:
         figures.neighbours_sheet(
             [row for i, row in zip(shown, sheet, strict=True) if i in anomalous],
             neighbours,
@@ -213,7 +212,7 @@ def read_scores(folder: pathlib.Path) -> ImageScores:
 
 def trained(results: dict[str, Any]) -> dict[str, Any]:
     """The metrics of the trained detector, by kind of defect."""
-    return results["detectors"][results["method"].upper()]
+    return results["detectors"][results["title"]]
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -267,26 +266,6 @@ def _masks(test: records.Split) -> list[np.ndarray | None]:
     return masks
 
 
-def _trivial(dataset: records.Dataset, rate: float) -> dict[str, Detection]:
-    """The trivial detectors; held-out images give their threshold of the map.
-
-    Training images cannot: each of them is its own nearest image.
-    """
-
-    def detect(split):
-        return baselines.trivial_detectors(train, images_lib.as_float(split.images()))
-
-    train = images_lib.as_float(dataset.train.images())
-    normal = detect(dataset.held_out) if len(dataset.held_out) else {}
-    thresholds = {
-        name: detector_lib.threshold(maps, rate) for name, (maps, _) in normal.items()
-    }
-    return {
-        name: Detection(*made, thresholds.get(name))
-        for name, made in detect(dataset.test).items()
-    }
-
-
 def _by_defect(test: records.Split, masks, detection: Detection) -> dict[str, Any]:
     """Metrics of each kind of defect against all normal images, and of all."""
     defects = np.array(test.defects)
@@ -303,7 +282,7 @@ def _by_defect(test: records.Split, masks, detection: Detection) -> dict[str, An
         known = [i for i in np.flatnonzero(which) if masks[i] is not None]
         with_truth = any(masks[i].any() for i in known)
         pixel = None
-        if with_truth:
+        if with_truth and detection.maps is not None:
             pixel = metrics.pixel_metrics(
                 [masks[i] for i in known],
                 [detection.maps[i] for i in known],
@@ -324,20 +303,39 @@ def _interval(labels, scores) -> list[float] | None:
     return list(uncertainty.auroc_interval(labels, scores))
 
 
-def _merges(labels, means, mu) -> dict[str, Any] | None:
-    """Image AUROC of each way to merge the scales, and of each scale alone."""
-    if means.shape[1] == 1:
+def _merges(labels, means, statistics) -> dict[str, Any] | None:
+    """Image AUROC of each way to merge the scales, and of each scale alone.
+
+    Args:
+      labels: of the images.
+      means: (b, K) of each batch, see `merging.Scored`; [None, ...] without scales.
+      statistics: 'mu' of the scales.
+    """
+    if means[0] is None or means[0].shape[1] == 1:
         return None
+    means = np.concatenate(means)
 
     def auroc(scores):
         return metrics.image_metrics(labels, scores)["auroc"]
 
-    chosen = np.argmax(means - np.asarray(mu), axis=1)
+    chosen = np.argmax(means - np.asarray(statistics["mu"]), axis=1)
     return {
         "max_mu": auroc(means[np.arange(len(means)), chosen]),
         "max": auroc(means.max(axis=1)),
         "mean": auroc(means.mean(axis=1)),
         "scales": [auroc(scale) for scale in means.T],
+    }
+
+
+def _at_map_threshold(maps, labels, calibration) -> dict[str, Any] | None:
+    """Shares of pixels above the map's threshold; None without maps."""
+    if not maps:
+        return None
+    above = [np.mean(anomaly > calibration.map_threshold) for anomaly in maps]
+    return {
+        "value": calibration.map_threshold,
+        "false_alarm_rate_wanted": calibration.pixel_false_alarm_rate,
+        **_of_each_label(above, labels),
     }
 
 
@@ -360,8 +358,8 @@ def _neighbours(
 ) -> list[list[np.ndarray]]:
     """Training images whose codes are nearest to those of test images, L2."""
     search = neighbors.NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(train)))
-    search.fit(detector.latents(train))
-    nearest = search.kneighbors(detector.latents(test), return_distance=False)
+    search.fit(detector.embeddings(train))
+    nearest = search.kneighbors(detector.embeddings(test), return_distance=False)
     return [[images_lib.as_float(train[i].image) for i in row] for row in nearest]
 
 

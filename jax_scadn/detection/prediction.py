@@ -21,7 +21,8 @@ from jax_scadn.reports import figures
 from jax_scadn.runtime import errors
 
 OVERLAYS = "overlays"
-# Of each image; 'anomalous_share' is the share of its pixels above the map's threshold.
+# Of each image. 'anomalous_share', of its pixels above the map's threshold, only where
+# the method has maps, 'scale' only where it has scales.
 FIELDS = ("path", "score", "threshold", "decision", "anomalous_share", "scale",
           "milliseconds")  # fmt: skip
 
@@ -85,18 +86,22 @@ def predict(
     unreadable = []
     common = pathlib.Path(os.path.commonpath([p.absolute().parent for p in paths]))
     with lines, rows:
-        table = csv.DictWriter(rows, FIELDS, lineterminator="\n")
-        table.writeheader()
+        table = None
         for path, result in _scored(detector, paths, unreadable):
             line, image, heat = result
+            if table is None:
+                table = csv.DictWriter(rows, line, lineterminator="\n")
+                table.writeheader()
             print(json.dumps(line), flush=True)
             lines.write(json.dumps(line) + "\n")
             table.writerow(line)
-            if overlays:
+            if overlays and heat is not None:
                 name = path.absolute().relative_to(common)
                 name = name.with_name(name.name + ".png")
-                low, high = detector.calibration.low, detector.calibration.high
-                picture = figures.overlay(image, heat, low, high)
+                calibration = detector.calibration
+                picture = figures.overlay(
+                    image, heat, calibration.vmin, calibration.vmax
+                )
                 figures.save(output / OVERLAYS / name, picture)
     return unreadable
 
@@ -129,16 +134,20 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             scored = detector.score_batch(images, size)
             milliseconds = (time.perf_counter() - begin) * 1000 / len(images)
             for i, (path, _) in enumerate(read_):
-                score, heat = float(scored.scores[i]), scored.maps[i]
+                score = float(scored.scores[i])
                 anomalous = score > calibration.threshold
+                heat = None if scored.maps is None else scored.maps[i]
                 line = {
                     "path": str(path),
                     "score": score,
                     "threshold": calibration.threshold,
                     "decision": "anomalous" if anomalous else "ok",
-                    "anomalous_share": float(np.mean(heat > calibration.map_threshold)),
-                    "scale": int(scored.scales[i]),
-                    "milliseconds": round(milliseconds, 2),
                 }
+                if heat is not None:
+                    above = heat > calibration.map_threshold
+                    line["anomalous_share"] = float(np.mean(above))
+                if scored.scales is not None:
+                    line["scale"] = int(scored.scales[i])
+                line["milliseconds"] = round(milliseconds, 2)
                 image = images_lib.as_float(images[i])
                 yield path, (line, image, heat)

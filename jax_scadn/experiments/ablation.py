@@ -25,16 +25,12 @@ from jax_scadn.data import sources
 from jax_scadn.detection import evaluation
 from jax_scadn.experiments import experiment
 from jax_scadn.runtime import distributed, errors, files
-from jax_scadn.settings import configuration
-from jax_scadn.training import loop, vectorized
+from jax_scadn.settings import resolve
+from jax_scadn.training import protocol, vectorized
 
 BATCHING = ("vmap", "map")
 FILE = "ablation.json"
 _BASE = "base"  # the settings themselves, where only seeds vary
-
-# Settings that no training sees: variants that differ in nothing else share one.
-_AFTER_TRAINING = ("name", "vgg_weights", "scoring.", "calibration.", "evaluation.",
-                   "data.test_")  # fmt: skip
 
 Changes = Mapping[str, Any]  # 'model.width' -> value
 
@@ -139,7 +135,7 @@ def run(
     """Trains, calibrates and evaluates what is not finished yet.
 
     Args:
-      config: settings before `configuration.resolve`.
+      config: settings before `methods.resolve`.
       changes: of each variant.
       seeds: each variant is trained with each.
       workdir: see above; one such folder for each category where the settings name
@@ -158,8 +154,8 @@ def run(
     failed = []
     for trainings in plan(config, changes, seeds, workdir):
         todo = unfinished(trainings)
-        count = sum(len(loop.tasks) for loop in trainings)
-        left = sum(len(loop.left) for loop in todo)
+        count = sum(len(one.tasks) for one in trainings)
+        left = sum(len(one.left) for one in todo)
         print(f"{count - left} of {count} variants are finished")
         for batch in _batches(todo, batching, variants_per_batch):
             failed += train(batch)
@@ -180,7 +176,7 @@ def plan(
     if chosen or config.data.category:
         categories = ("",)
     else:
-        categories = sources.categories(configuration.resolve(config).data)
+        categories = sources.categories(methods.resolve(config).data)
     planned = []
     for category in categories:
         one = config.copy_and_resolve_references()
@@ -194,14 +190,13 @@ def plan(
 
 def unfinished(trainings: Sequence[Training]) -> list[Training]:
     """Those of which something is left to do, and what it is."""
-    found = [
+    left = [
         dataclasses.replace(
-            loop,
-            left=[t for t in loop.tasks if not experiment.is_finished(t.workdir)],
+            one, left=[t for t in one.tasks if not experiment.is_finished(t.workdir)]
         )
-        for loop in trainings
+        for one in trainings
     ]
-    return [loop for loop in found if loop.left]
+    return [one for one in left if one.left]
 
 
 def _tasks(config, changes, seeds, workdir: pathlib.Path) -> list[Task]:
@@ -212,16 +207,14 @@ def _tasks(config, changes, seeds, workdir: pathlib.Path) -> list[Task]:
             one.seed = seed
             for field, value in changed.items():
                 try:
-                    configuration.put(one, field, value)
+                    resolve.put(one, field, value)
                 except (AttributeError, KeyError, TypeError) as error:
                     reason = " ".join(str(error).split())
                     raise errors.UserError(
                         f"variant {name!r} sets {field}={value!r}: {reason}"
                     ) from None
             folder = pathlib.PurePath(name) / f"seed_{seed}"
-            tasks.append(
-                Task(str(folder), configuration.resolve(one), workdir / folder)
-            )
+            tasks.append(Task(str(folder), methods.resolve(one), workdir / folder))
     return tasks
 
 
@@ -249,12 +242,14 @@ def _write(changes, seeds, workdir: pathlib.Path) -> None:
 
 
 def _trainings(tasks: Sequence[Task]) -> list[Training]:
+    """Tasks that differ in nothing that training sees share one."""
     shared: dict[str, list[Task]] = {}
     for task in tasks:
+        fields = methods.fields(task.config.method)
         seen = {
             field: value
-            for field, value in configuration.flat(task.config).items()
-            if not field.startswith(_AFTER_TRAINING)
+            for field, value in resolve.flat(task.config).items()
+            if fields[field].seen_by == "training"
         }
         shared.setdefault(json.dumps(seen), []).append(task)
     return [Training(tasks, tasks) for tasks in shared.values()]
@@ -269,50 +264,60 @@ def _batches(
     alike: dict[Any, list[Training]] = {}
     for one in trainings:
         config = one.tasks[0].config
-        stages = methods.create(config).stages
-        sizes = tuple(stage.schedule(config).batch_size for stage in stages)
-        alike.setdefault((stages, sizes), []).append(one)
+        method = methods.create(config)
+        sizes = tuple(
+            stage.budget(config).batch_size
+            for stage in method.stages
+            if not protocol.is_closed_form(stage)
+        )
+        key = (tuple(method.stages), sizes, tuple(method.frozen.items()))
+        alike.setdefault(key, []).append(one)
     batches = []
-    for (stages, _), together in alike.items():
-        config = together[0].tasks[0].config
-        size = variants_per_batch or vectorized.fitting(stages[0], config)
+    for (stages, sizes, _), together in alike.items():
+        if not sizes:  # nothing to step together
+            batches += [[one] for one in together]
+            continue
+        size = variants_per_batch or _fitting(stages, together[0])
         size = size or len(together)
         batches += [together[i : i + size] for i in range(0, len(together), size)]
     return batches
 
 
+def _fitting(stages, training: Training) -> int:
+    """How many trainings fit into the memory of all devices; 0 where not known.
+
+    Read off the first stage that is trained, where it needs no earlier ones.
+    """
+    task = training.tasks[0]
+    if protocol.is_closed_form(stages[0]):
+        return 0
+    run = experiment.CategoryRun(task.config, task.workdir)
+    return vectorized.fitting(run.run(run.method.stages[0], {}))
+
+
 def train(batch: Sequence[Training]) -> list[str]:
     """Trains together, and finishes what is left of the tasks; returns what failed."""
-    firsts = [loop.tasks[0] for loop in batch]
-    jobs = [experiment.Job(task.config, task.workdir) for task in firsts]
-    names = ", ".join(task.name for task in firsts)
-    print(f"training {names}", flush=True)
-    trained: list[dict[str, Any]] = [{} for _ in jobs]
-    failed: dict[int, str] = {}
-    for number, stage in enumerate(jobs[0].method.stages):
-        going = [n for n in range(len(jobs)) if n not in failed]
-        if not going:
-            break
-        runs = [jobs[n].run(number, trained[n]) for n in going]
-        states = loop.SingleRun if len(runs) == 1 else vectorized.VectorizedRuns
-        for n, weights in zip(going, loop.fit(runs, states), strict=True):
-            if isinstance(weights, errors.UserError):
-                failed[n] = f"{firsts[n].name}: {weights}"
-            else:
-                trained[n][stage.folder] = weights
-    for n, one in enumerate(batch):
-        if n in failed:
-            print(f"failed: {failed[n]}")
+    firsts = [one.tasks[0] for one in batch]
+    runs = [experiment.CategoryRun(task.config, task.workdir) for task in firsts]
+    print(f"training {', '.join(task.name for task in firsts)}", flush=True)
+    failed = []
+    for one, run, trained in zip(
+        batch, runs, experiment.train_stages(runs), strict=True
+    ):
+        first = one.tasks[0]
+        if isinstance(trained, errors.UserError):
+            failed.append(f"{first.name}: {trained}")
+            print(f"failed: {failed[-1]}")
             continue
         for task in one.left:
-            job = jobs[n]
-            if task is not firsts[n]:
-                job = experiment.Job(task.config, task.workdir, jobs[n].workdir)
-            _say(task, job.finish(trained[n]))
-    return list(failed.values())
+            other = run
+            if task is not first:
+                other = experiment.CategoryRun(task.config, task.workdir, run.workdir)
+            _report(task, other.finish(trained))
+    return failed
 
 
-def _say(task: Task, results: dict[str, Any] | None) -> None:
+def _report(task: Task, results: dict[str, Any] | None) -> None:
     if results is not None:
         image = evaluation.trained(results)[evaluation.ALL]["image"]
         print(f"{task.name}: image AUROC {image['auroc']:.4f}", flush=True)

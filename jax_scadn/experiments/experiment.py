@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -11,18 +13,12 @@ import ml_collections
 from jax_scadn import methods
 from jax_scadn.data import check, records, sources
 from jax_scadn.detection import detector, evaluation
+from jax_scadn.methods import base
 from jax_scadn.reports import tables
 from jax_scadn.runtime import distributed, errors
-from jax_scadn.settings import configuration
-from jax_scadn.training import loop
+from jax_scadn.settings import files, resolve
+from jax_scadn.training import closed_form, loop, protocol, vectorized
 
-# Settings that may change when a run goes on: they change no result that it has.
-_FREE = ("training.steps", "training.epochs", "training.log_every",
-         "training.picture_every", "training.checkpoint_every",
-         "training.stalled_after", "data.path", "data.cache_mb", "data.threads",
-         "scoring.images_per_call",
-         "scoring.masks_per_call", "evaluation.after_training",
-         "evaluation.sheet_rows")  # fmt: skip
 _EVALUATION = "evaluation"
 
 
@@ -60,7 +56,7 @@ def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
     found = sorted(path.parent for path in workdir.glob(f"*/{detector.CONFIG}"))
     if not found:
         raise errors.UserError(
-            f"{workdir} holds no training; give a --workdir that jax_scadn.train wrote"
+            f"{workdir} has no training; give a --workdir that jax_scadn.train wrote"
         )
     for folder in found:
         print(folder.name)
@@ -68,13 +64,13 @@ def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
     _summarise(workdir, [folder.name for folder in found])
 
 
-class Job:
+class CategoryRun:
     """One category: its data, its settings and where everything is written.
 
     Args:
       config: resolved settings, with the category set.
       workdir: a folder of its own.
-      trained_in: work directory of the training, where that is another one's: jobs
+      trained_in: work directory of the training, where that is another one's: runs
         whose settings differ in evaluation only share one.
 
     Raises:
@@ -96,36 +92,61 @@ class Job:
         if distributed.is_primary():
             _write_settings(config, workdir)
 
-    def run(self, stage: int, trained: dict[str, Any]) -> loop.Run:
-        """The training of one stage.
+    def context(self, earlier: Mapping[str, Any]) -> protocol.Context:
+        """What a stage may read, given the results of the stages before it."""
+        return protocol.Context(self._frozen, earlier)
+
+    @functools.cached_property
+    def _frozen(self) -> dict[str, Any]:
+        return {name: source.load() for name, source in self.method.frozen.items()}
+
+    def run(self, stage, earlier: Mapping[str, Any]) -> loop.Run:
+        """The training of a gradient stage.
 
         Args:
-          stage: its number.
-          trained: weights of the stages before it, by folder.
+          stage: of the method.
+          earlier: results of the stages before it, by name.
         """
-        stage = self.method.stages[stage]
-        train = self.dataset.train
-        source = stage.source(self.config, train, trained, self.trained_in)
-        folder = self.trained_in / stage.folder
-        return loop.Run(self.config, self.method, stage, source, train, folder)
+        trained = [s for s in self.method.stages if not protocol.is_closed_form(s)]
+        folder = self.trained_in
+        if len(trained) > 1:
+            folder = folder / stage.name
+        return loop.Run(
+            self.config,
+            self.method,
+            stage,
+            self.dataset.train,
+            self.context(earlier),
+            folder,
+        )
 
-    def finish(self, trained: dict[str, Any]) -> dict[str, Any] | None:
+    def solve(self, stage, earlier: Mapping[str, Any]) -> Any:
+        """The result of a closed-form stage; arguments: see `run`."""
+        print(f"{stage.name}: features of {len(self.dataset.train)} images", flush=True)
+        return closed_form.fit(
+            stage,
+            self.dataset.train,
+            self.context(earlier),
+            self.config.seed,
+            self.config.scoring.images_per_call,
+        )
+
+    def finish(self, results: Mapping[str, Any]) -> dict[str, Any] | None:
         """Calibrates and saves the detector, and evaluates it.
 
         Args:
-          trained: weights of all stages by folder.
+          results: of all stages by name.
 
         Returns:
           See `evaluate`.
         """
-        measure = self.method.measure.load_params(self.config.vgg_weights)
-        params = self.method.inference_params(trained, measure)
-        found = detector.uncalibrated(self.config, params)
-        found = found.calibrated(self.dataset.train, self.dataset.held_out)
-        found.save(self.workdir)
-        return self.evaluate(found)
+        variables = {base.FROZEN: self._frozen, **results}
+        trained = detector.Detector(self.config, variables)
+        trained = trained.calibrated(self.dataset.train, self.dataset.held_out)
+        trained.save(self.workdir)
+        return self.evaluate(trained)
 
-    def evaluate(self, found: detector.Detector) -> dict[str, Any] | None:
+    def evaluate(self, trained: detector.Detector) -> dict[str, Any] | None:
         """Writes the results, in process 0.
 
         Returns:
@@ -133,7 +154,7 @@ class Job:
         """
         if len(self.dataset.test) and self.config.evaluation.after_training:
             folder = self.workdir / _EVALUATION
-            return evaluation.evaluate(found, self.dataset, folder)
+            return evaluation.evaluate(trained, self.dataset, folder)
         return None
 
 
@@ -157,21 +178,45 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
         )
         print(_results(workdir).with_suffix(".md").read_text())
         return
-    job = Job(config, workdir)
-    _print_size(config, job.dataset)
+    run = CategoryRun(config, workdir)
+    _print_size(config, run.dataset)
     if detector.is_saved(workdir):
-        results = job.evaluate(detector.load(workdir))
+        results = run.evaluate(detector.load(workdir))
     else:
-        trained: dict[str, Any] = {}
-        for number, stage in enumerate(job.method.stages):
-            (weights,) = loop.fit([job.run(number, trained)])
-            if isinstance(weights, errors.UserError):
-                raise weights
-            trained[stage.folder] = weights
+        trained = train_stages([run])[0]
+        if isinstance(trained, errors.UserError):
+            raise trained
         print("calibrating on normal images")
-        results = job.finish(trained)
+        results = run.finish(trained)
     _print_results(results, workdir)
     _print_next(workdir)
+
+
+def train_stages(
+    runs: Sequence[CategoryRun],
+) -> list[dict[str, Any] | errors.UserError]:
+    """Trains all stages of runs whose stages are the same, several in one step.
+
+    Returns:
+      For each run the results of its stages by name, or what stopped it.
+    """
+    results: list[dict[str, Any] | errors.UserError] = [{} for _ in runs]
+    for stage in runs[0].method.stages:
+        left = [n for n, r in enumerate(results) if not isinstance(r, errors.UserError)]
+        if not left:
+            break
+        if protocol.is_closed_form(stage):
+            solved = [runs[n].solve(stage, results[n]) for n in left]
+        else:
+            trainings = [runs[n].run(stage, results[n]) for n in left]
+            states = loop.SingleRun if len(left) == 1 else vectorized.VectorizedRuns
+            solved = loop.fit(trainings, states)
+        for n, result in zip(left, solved, strict=True):
+            if isinstance(result, errors.UserError):
+                results[n] = result
+            else:
+                results[n][stage.name] = result
+    return results
 
 
 def import_detector(
@@ -181,12 +226,14 @@ def import_detector(
 
     Args:
       config: resolved settings.
-      trained: weights of each stage by its folder.
+      trained: results of each stage by name.
       workdir: where there is no detector yet.
     """
     if detector.is_saved(workdir):
-        raise errors.UserError(f"{workdir} holds a detector; give another --workdir")
-    _print_results(Job(config, workdir).finish(trained), workdir)
+        raise errors.UserError(
+            f"{workdir} has a detector already; give another --workdir"
+        )
+    _print_results(CategoryRun(config, workdir).finish(trained), workdir)
     _print_next(workdir)
 
 
@@ -277,10 +324,11 @@ def _refuse_other_settings(
     kept = ("checkpoints", "*/checkpoints", "detector")
     trained = any(found for pattern in kept for found in workdir.glob(pattern))
     if path.exists() and trained:
-        ours = configuration.flat(config)
-        theirs = configuration.flat(configuration.read(path))
+        ours = resolve.flat(config)
+        theirs = resolve.flat(methods.read(path))
+        fields = methods.fields(config.method)
         for name, value in ours.items():
-            if name not in _FREE and value != theirs.get(name):
+            if not fields[name].may_change and value != theirs.get(name):
                 raise errors.UserError(
                     f"{workdir} belongs to a run with {name}={theirs.get(name)!r}, not "
                     f"{value!r}; give another --workdir or delete it"
@@ -290,6 +338,6 @@ def _refuse_other_settings(
 def _write_settings(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        configuration.write(config, workdir / detector.CONFIG)
+        files.write(config, workdir / detector.CONFIG)
     except OSError as error:
         raise errors.UserError(f"{workdir} cannot be written: {error}") from None

@@ -1,4 +1,4 @@
-"""Losses of generators and discriminators; callers weight and reduce them."""
+"""Adversarial losses of generators and discriminators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def discriminator_real(gan: str, logits: jax.Array) -> jax.Array:
 
 
 def discriminator_fake(gan: str, logits: jax.Array) -> jax.Array:
-    """Elementwise loss of the discriminator on inpainted images."""
+    """Elementwise loss of the discriminator on generated images."""
     if gan == "hinge":
         return jax.nn.relu(1 + logits)
     if gan == "lsgan":
@@ -34,7 +34,7 @@ def generator_fake(gan: str, logits: jax.Array) -> jax.Array:
     Args:
       gan: 'nsgan' -log D(fake); 'minimax' log(1 - D(fake)), SCADN Eq. 3; 'lsgan'
         (D(fake) - 1)^2; 'hinge' -logits. D is the sigmoid of the logits.
-      logits: the discriminator's output on inpainted images, before the sigmoid.
+      logits: the discriminator's output on generated images, before the sigmoid.
     """
     if gan == "hinge":
         return -logits
@@ -55,12 +55,12 @@ def multiscale_lsgan_discriminator(
 ) -> jax.Array:
     """Least-squares loss of a multi-scale discriminator, summed over its scales.
 
-    Each scale gives mean((D(real) - 1)^2) + mean(D(fake)^2). D is the raw output, as
-    in MUNIT and UTAD's public code, and not its sigmoid, as in 'lsgan' above.
+    Each scale adds mean((D(real) - 1)^2) + mean(D(fake)^2). D is the raw output, as
+    in MUNIT and UTAD's public code, not its sigmoid, as in 'lsgan' above.
 
     Args:
       real: each scale's outputs on real images.
-      fake: on generated ones.
+      fake: on generated images.
     """
     return sum(
         jnp.mean(jnp.square(r - 1)) + jnp.mean(jnp.square(f))

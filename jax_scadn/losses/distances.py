@@ -1,8 +1,10 @@
-"""How different two images are at each pixel: the measures of UTAD's Table 3."""
+"""Per-pixel image distances (UTAD, Table 3)."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 from jax_scadn.networks.pretrained import vgg19, vgg19_weights
 
 NAMES = ("squared", "absolute", "ssim", *vgg19.LAYERS, "pm")
+VGG19 = "vgg19"  # name among frozen networks
 NORMALISATIONS = ("relative", "layer", "unit", "none")
 
 Params = Any
@@ -26,24 +29,26 @@ _SSIM_C2 = 0.03**2
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """A distance between images, hashable, so that `jit` takes it as static.
+    """A distance between images, hashable: it can be a static argument of `jit`.
 
     Attributes:
       name: one of `NAMES`. 'squared' and 'absolute' difference and 'ssim', see
         `structural_dissimilarity`, are means over the channels; 'conv1_2', 'conv2_2'
         and 'conv3_4' are distances of one VGG-19 layer's features, see
-        `feature_distance`; 'pm' is UTAD's perceptual measurement, the sum of all three
-        (Eq. 8).
+        `feature_distance`; 'pm' is UTAD's perceptual distance, the sum of all three
+        (Eq. 8, "perceptual measurement").
       layer_weights: lambda of conv1_2, conv2_2 and conv3_4 in 'pm'. (The paper's
-        values are lost.)
+        values are unknown.)
       normalisation: of the features, one of `NORMALISATIONS`.
       dtype: of VGG-19's computation.
+      weights: file of VGG-19, see `vgg19_weights.load`.
     """
 
     name: str
     layer_weights: tuple[float, ...] = (1.0, 1.0, 1.0)
     normalisation: str = "relative"
     dtype: str = "float32"
+    weights: str = ""
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> Distance:
@@ -53,7 +58,23 @@ class Distance:
             layer_weights=tuple(config.scoring.layer_weights),
             normalisation=config.scoring.normalisation,
             dtype=config.dtype,
+            weights=config.vgg_weights,
         )
+
+    @property
+    def frozen(self) -> dict[str, Distance]:
+        """Networks to load, by name: VGG-19 if the distance needs it."""
+        return {VGG19: self} if self.uses_vgg else {}
+
+    def load(self) -> Params:
+        """The parameters of `distance`, from `weights`."""
+        return self.load_params(self.weights)
+
+    def between(
+        self, frozen: Mapping[str, Params]
+    ) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """`distance` with the parameters in `frozen`, by name."""
+        return functools.partial(self.distance, frozen.get(VGG19, {}))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -64,11 +85,11 @@ class Distance:
 
     @property
     def uses_vgg(self) -> bool:
-        """Whether the measure needs weights."""
+        """Whether the distance needs weights."""
         return bool(self.layers)
 
     def init(self, seed: int = 0) -> Params:
-        """Parameters with random weights, such as for their shapes."""
+        """Parameters with random weights, for instance for their shapes."""
         if not self.uses_vgg:
             return {}
         images = jnp.zeros((1, 8, 8, 3))
@@ -76,15 +97,15 @@ class Distance:
         return {"vgg19": variables["params"], "scales": jnp.ones(len(self.layers))}
 
     def load_params(self, path: str = "") -> Params:
-        """What `distance` needs: {} or VGG-19 and the scale of each layer's features.
+        """Parameters of `distance`: {}, or VGG-19 and the scale of each layer.
 
-        The scale is their mean on two photographs (scikit-learn's sample images).
+        The scale is the mean feature on two photographs (scikit-learn's sample images).
 
         Args:
           path: of the weights, see `vgg19_weights.load`.
 
         Raises:
-          errors.UserError: there are no weights, or they cannot be read.
+          errors.UserError: the weights are missing or cannot be read.
         """
         if not self.uses_vgg:
             return {}
@@ -92,8 +113,9 @@ class Distance:
         needed = jax.eval_shape(self.init)["vgg19"]
         params = {name: loaded[name] for name in needed}
         features = jax.jit(vgg19.Features(self.layers).apply)
-        seen = features({"params": params}, _photographs())
-        return {"vgg19": params, "scales": jnp.stack([jnp.mean(x) for x in seen])}
+        outputs = features({"params": params}, _photographs())
+        scales = jnp.stack([jnp.mean(output) for output in outputs])
+        return {"vgg19": params, "scales": scales}
 
     def distance(
         self, params: Params, a_bhwc: jax.Array, b_bhwc: jax.Array
@@ -105,7 +127,7 @@ class Distance:
         Args:
           params: from `load_params`.
           a_bhwc: images in [0, 1], grey or RGB.
-          b_bhwc: what they are compared with.
+          b_bhwc: images to compare with.
         """
         if a_bhwc.shape != b_bhwc.shape:
             raise ValueError(f"images {a_bhwc.shape} != {b_bhwc.shape}")
@@ -113,25 +135,30 @@ class Distance:
         if self.name == "squared":
             return jnp.mean(jnp.square(a - b), axis=-1)
         if self.name == "absolute":
-            return jnp.mean(jnp.abs(a - b), axis=-1)
+            return absolute(a, b)
         if self.name == "ssim":
             return jnp.mean(structural_dissimilarity(a, b), axis=-1)
         return self._perceptual(params, a, b)
 
     def _perceptual(self, params: Params, a: jax.Array, b: jax.Array) -> jax.Array:
         net = vgg19.Features(self.layers, jnp.dtype(self.dtype))
-        # Not as one batch: apart they take less memory, and under a vmap over `b` alone
-        # the features of `a` are computed once.
-        of_a = net.apply({"params": params["vgg19"]}, a)
-        of_b = net.apply({"params": params["vgg19"]}, b)
+        # Not as one batch: separately they take less memory, and under a vmap over `b`
+        # only, the features of `a` are computed once.
+        features_a = net.apply({"params": params["vgg19"]}, a)
+        features_b = net.apply({"params": params["vgg19"]}, b)
         weights = self.layer_weights if self.name == "pm" else (1.0,)
         total = jnp.zeros(a.shape[:3])
         for i, weight in enumerate(weights):
             distance = feature_distance(
-                self.normalisation, of_a[i], of_b[i], params["scales"][i]
+                self.normalisation, features_a[i], features_b[i], params["scales"][i]
             )
             total += weight * jax.image.resize(distance, total.shape, "bilinear")
         return total
+
+
+def absolute(a_bhwc: jax.Array, b_bhwc: jax.Array) -> jax.Array:
+    """Mean absolute difference over the channels, (B, H, W)."""
+    return jnp.mean(jnp.abs(a_bhwc - b_bhwc), axis=-1)
 
 
 def feature_distance(
@@ -147,19 +174,19 @@ def feature_distance(
                   (as in LPIPS, Zhang et al. 2018)
       'none'      |a - b|
 
-    All but 'none' stay the same where a layer's features are multiplied by a constant,
-    by which the sources of weights differ.
+    All but 'none' are invariant to multiplying a layer's features by a constant, by
+    which the sources of weights differ.
 
-    Features are strong at bright, dark or textured places and weak on even grey. With
-    'layer' a slip of a strong edge outweighs a defect in a calm place. 'unit' forgives
-    it, but takes the noise of a camera on even grey for nearly as different as a step
-    in brightness. 'relative', the default, is 'layer' where features are weak and comes
-    near the latter where they are strong.
+    Features are strong in bright, dark or textured regions and weak on uniform grey.
+    With 'layer', a small shift of a strong edge outweighs a defect in a smooth region.
+    'unit' tolerates the shift, but rates camera noise on uniform grey nearly as high as
+    a step in brightness. 'relative', the default, equals 'layer' where features are
+    weak and approaches 'unit' where they are strong.
 
     Args:
       normalisation: one of `NORMALISATIONS`.
       a_bhwc: features after a ReLU.
-      b_bhwc: the same of other images.
+      b_bhwc: those of the other images.
       scale: mean of this layer's features on photographs.
     """
     a, b = a_bhwc.astype(jnp.float32), b_bhwc.astype(jnp.float32)
@@ -174,8 +201,8 @@ def feature_distance(
 def structural_dissimilarity(a_bhwc: jax.Array, b_bhwc: jax.Array) -> jax.Array:
     """(1 - SSIM) / 2 of each channel at each pixel, in [0, 1], in float32.
 
-    Gaussian window of 11 x 11 pixels, sigma 1.5; images in [0, 1], mirrored beyond
-    their border. With m and v for mean and variance in the window,
+    Gaussian window of 11 x 11 pixels, sigma 1.5; images in [0, 1], padded by symmetric
+    reflection. With m and v for mean and variance in the window,
 
       SSIM = (1 - (m_a - m_b)^2 / (m_a^2 + m_b^2 + C1)) (1 - v_(a-b) / (v_a + v_b + C2))
 
@@ -197,7 +224,7 @@ def _variance(x_bhwc: jax.Array, mean_bhwc: jax.Array) -> jax.Array:
 
 
 def _blur(x_bhwc: jax.Array) -> jax.Array:
-    """Gaussian mean; sums and no convolution, which GPUs round to 10 bits."""
+    """Gaussian mean; as sums, because GPUs round inputs of convolutions to 10 bits."""
     taps = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
     weights = np.exp(-0.5 * (taps / _SSIM_SIGMA) ** 2)
     weights /= weights.sum()
@@ -219,7 +246,7 @@ def _unit(x_bhwc: jax.Array) -> jax.Array:
 
 
 def _photographs() -> np.ndarray:
-    """Two photographs of half their size, (2, 213, 320, 3) in [0, 1]."""
+    """Two photographs at half their size, (2, 213, 320, 3) in [0, 1]."""
     from sklearn import datasets  # slow to import, and only needed here
 
     images = np.stack(datasets.load_sample_images().images)[:, :426].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Elementwise reconstruction losses; callers weight and reduce them."""
+"""Elementwise reconstruction losses, without weights and reductions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def masked(
     masks_bhw1: jax.Array,
     masked_weight: jax.Array | float,
 ) -> jax.Array:
-    """Elementwise squared error with a larger weight on removed pixels.
+    """Elementwise squared error with a larger weight on masked pixels.
 
     Args:
       form: 'paper' is Eq. 2 of SCADN, (1 + lambda_rm m) (r - x)^2; 'reference' is
-        the authors' code, which divides it by the removed share of the batch.
+        the authors' code, which divides it by the masked share of the batch.
       inpainted_bhwc: the generator's output.
-      images_bhwc: what it should be.
-      masks_bhw1: 1 where pixels were removed.
+      images_bhwc: the targets.
+      masks_bhw1: 1 where pixels were masked.
       masked_weight: lambda_rm.
     """
     if inpainted_bhwc.shape != images_bhwc.shape:
@@ -38,7 +38,7 @@ def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
 
 
 def absolute_error(output: jax.Array, target: jax.Array) -> jax.Array:
-    """Elementwise |output - target|, of images, contents and details alike."""
+    """Elementwise |output - target|, of images, contents or details."""
     _check_shapes(output, target)
     return jnp.abs(output - target)
 

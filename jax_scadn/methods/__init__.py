@@ -1,47 +1,130 @@
-"""Methods: each a bundle of pure functions; the rest knows none of them by name.
+"""Methods of anomaly detection, one module or package each.
 
-What a method is to the rest:
+A method is found by the name of its module, or by the dotted path of a module of the
+user's own. The module has
 
-    from_config(config)     from resolved settings
-    stages                  what is trained, one after the other, see `training.Stage`
-    inference_params(...)   what scoring needs of the trained stages
-    maps                    number K of maps that scoring chooses from
-    shares                  into how many the work on one image can be split
-    score(params, mu, images)   -> `scoring.Scored`; where `shares` > 1 it takes
-                            shared_by, the axis of devices that share each image
+    FIELDS          its settings beside, or in place of, those of `settings.base`
+    Method          see `base.Method`
+    PRESETS         optional: the values of open fields, by preset
+    check(config)   optional: raises errors.UserError where settings do not go together
 """
 
 from __future__ import annotations
 
+import importlib
+import os
+import pathlib
+import pkgutil
+import sys
 import types
 
 import ml_collections
 
-from jax_scadn.methods import scadn, scadn_settings
-from jax_scadn.methods.utad import method, settings
 from jax_scadn.runtime import errors
+from jax_scadn.settings import base as shared
+from jax_scadn.settings import fields as fields_lib
+from jax_scadn.settings import files
+from jax_scadn.settings import resolve as settings
 
-_METHODS = {
-    "scadn": (scadn.Scadn, scadn_settings),
-    "utad": (method.Utad, settings),
-}
-
-
-def create(config: ml_collections.ConfigDict):
-    """The method that the resolved settings name."""
-    method, _ = _METHODS[config.method]
-    return method.from_config(config)
+_NO_METHOD = "base"  # the module that methods share
+_NEEDED = ("FIELDS", "Method")
 
 
-def settings(name: str) -> types.ModuleType:
-    """The module of a method's own settings.
+def names() -> tuple[str, ...]:
+    """Names of the methods of this package."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in modules if name != _NO_METHOD))
+
+
+def get(name: str) -> types.ModuleType:
+    """The module of a method.
+
+    Args:
+      name: one of `names()`, or a dotted path such as 'my.method', from the working
+        directory.
 
     Raises:
       errors.UserError: there is no such method.
     """
-    if name not in _METHODS:
-        choices = ", ".join(_METHODS)
+    if name in names():
+        return importlib.import_module(f"{__name__}.{name}")
+    if "." not in name:
+        raise errors.UserError(_unknown(name))
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(name)
+    except (ModuleNotFoundError, TypeError, ValueError) as error:
+        missing = getattr(error, "name", None)
+        if missing is not None and not f"{name}.".startswith(f"{missing}."):
+            raise  # something that the module itself imports
+        raise errors.UserError(_unknown(name)) from None
+    lacking = [part for part in _NEEDED if not hasattr(module, part)]
+    if lacking:
         raise errors.UserError(
-            f"--config.method={name} is not allowed; choose one of: {choices}"
+            f"--config.method={name}: the module has no {' and no '.join(lacking)}"
         )
-    return _METHODS[name][1]
+    return module
+
+
+def _unknown(name: str) -> str:
+    return (
+        f"--config.method={name}: must be one of: {', '.join(names())}; or the dotted "
+        "path of a module, such as my.method"
+    )
+
+
+def fields(name: str) -> dict[str, fields_lib.Field]:
+    """All settings of a method by their full names, such as 'data.size'.
+
+    Raises:
+      errors.UserError: there is no such method.
+    """
+    return fields_lib.merge(shared.FIELDS, get(name).FIELDS)
+
+
+def default(name: str = "scadn") -> ml_collections.ConfigDict:
+    """The default settings of a method, locked.
+
+    Raises:
+      errors.UserError: there is no such method.
+    """
+    return settings.default(name, fields(name))
+
+
+def resolve(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """Returns a copy with the preset's values in the open fields, checked.
+
+    Raises:
+      errors.UserError: a value that is not allowed.
+    """
+    module = get(config.method)
+
+    def check(resolved: ml_collections.ConfigDict) -> None:
+        shared.check(resolved)
+        if hasattr(module, "check"):
+            module.check(resolved)
+
+    presets = getattr(module, "PRESETS", {})
+    return settings.resolve(config, fields(config.method), presets, check)
+
+
+def read(path: pathlib.Path) -> ml_collections.ConfigDict:
+    """The resolved settings of a file; fields that it lacks keep their default.
+
+    Raises:
+      errors.UserError: see `settings.files.read_values`; or unknown fields or values.
+    """
+    values = files.read_values(path)
+    config = default(values["method"])
+    try:
+        config.update(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise errors.UserError(f"{path} cannot be read as settings: {reason}") from None
+    return resolve(config)
+
+
+def create(config: ml_collections.ConfigDict):
+    """The method that resolved settings name."""
+    return get(config.method).Method.from_config(config)

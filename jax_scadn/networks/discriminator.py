@@ -14,7 +14,7 @@ class Discriminator(nn.Module):
 
     Attributes:
       width: channels of the first layer; 2, 4 and 8 times as many follow.
-      power_iterations: of spectral norm, at each forward pass in training.
+      power_iterations: of spectral norm, in each forward pass of training.
       dtype: of the computation; the logits are float32.
     """
 

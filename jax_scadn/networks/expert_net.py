@@ -1,12 +1,12 @@
-"""UTAD's Expert-Net: two of these autoencoders, for images and for impressions.
+"""AdaIN autoencoders of UTAD's Expert-Net, for images and for impressions.
 
-A picture is taken apart into content, a map of where what is, and detail, a short
-vector of how it looks; a decoder puts the content of one picture and the detail of
-another together. Source: MUNIT, Huang et al. 2018.
+An image is encoded as content, a spatial map, and detail, a short style vector; a
+decoder combines the content of one image with the detail of another. Source: MUNIT,
+Huang et al. 2018.
 
-Pictures are in [0, 1] outside; the networks work in [-1, 1], and the two scales meet
-in `AdaINAutoencoder` alone. An L1 loss of pictures in [-1, 1], as in the public code,
-is twice that of what `decode` returns.
+Inputs and outputs are in [0, 1]; the networks work in [-1, 1], and only
+`AdaINAutoencoder` converts. An L1 loss of images in [-1, 1], as in the public code, is
+twice that of the outputs of `decode`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def _conv(
     kernel: int,
     stride: int = 1,
     *,
-    twice: bool = False,
+    upsample: int = 1,
     dtype: jnp.dtype,
     name: str,
 ) -> jax.Array:
-    """Convolution of the calling module, padded by reflection."""
+    """Convolution of the calling module, with reflection padding."""
     return layers.Conv(
         features,
         kernel,
         stride,
         pad=(kernel - 1) // 2,
-        twice=twice,
-        mirror=True,
+        upsample=upsample,
+        padding="reflect",
         kernel_init=layers.HE_INIT,
         dtype=dtype,
         name=name,
@@ -45,7 +45,7 @@ def _conv(
 class ContentEncoder(nn.Module):
     """Image -> map of a quarter of the size with 4 * width channels.
 
-    All convolutions are followed by instance norms, which take the look away.
+    All convolutions are followed by instance norms, which remove the style.
     """
 
     width: int
@@ -91,7 +91,7 @@ class DetailEncoder(nn.Module):
 class Decoder(nn.Module):
     """Content map and detail vector -> image in [-1, 1].
 
-    A perceptron turns the detail into mean and standard deviation of each AdaIN.
+    An MLP maps the detail to the mean and standard deviation of each AdaIN.
     """
 
     channels: int
@@ -119,7 +119,7 @@ class Decoder(nn.Module):
                 x,
                 self.width << (1 - i),
                 5,
-                twice=True,
+                upsample=2,
                 dtype=self.dtype,
                 name=f"upsampled_{i}",
             )
@@ -128,7 +128,7 @@ class Decoder(nn.Module):
         return jnp.tanh(layers.at_least_float32(x))
 
     def _adain_params(self, detail_bd: jax.Array, features: int) -> jax.Array:
-        """(B, layers, 2, features): each layer's mean, then its standard deviation."""
+        """(B, layers, 2, features): mean and standard deviation of each layer."""
 
         def linear(x, features, *, name):
             return nn.Dense(
@@ -142,18 +142,18 @@ class Decoder(nn.Module):
 
 
 class AdaINAutoencoder(nn.Module):
-    """Content encoder, detail encoder and decoder of one kind of picture.
+    """Content encoder, detail encoder and decoder of one domain.
 
-    The defaults have 9.78 million parameters; for 32 x 32 pixels the paper takes one
+    The defaults have 9.78 million parameters; for 32 x 32 pixels the paper uses one
     residual block.
 
     Attributes:
-      channels: of the pictures.
+      channels: of the images.
       width: channels of the first layers; the content map has 4 times as many.
       blocks: residual blocks in the content encoder, and in the decoder.
       detail: length of the detail vector.
-      mlp_width: of the perceptron between detail and AdaIN.
-      dtype: of the computation; details and pictures are float32.
+      mlp_width: of the MLP between detail and AdaIN.
+      dtype: of the computation; details and outputs are float32.
     """
 
     channels: int
@@ -171,7 +171,7 @@ class AdaINAutoencoder(nn.Module):
         )
 
     def __call__(self, images_bhwc: jax.Array) -> jax.Array:
-        """The picture from its own content and detail."""
+        """The image reconstructed from its own content and detail."""
         content = self.encode_content(images_bhwc)
         return self.decode(content, self.encode_detail(images_bhwc))
 
@@ -184,5 +184,5 @@ class AdaINAutoencoder(nn.Module):
         return self.detail_encoder(2 * images_bhwc - 1)
 
     def decode(self, content_bhwc: jax.Array, detail_bd: jax.Array) -> jax.Array:
-        """Content of one picture with the detail of another -> picture in [0, 1]."""
+        """Content of one image and detail of another -> image in [0, 1]."""
         return (self.decoder(content_bhwc, detail_bd) + 1) / 2

@@ -1,4 +1,4 @@
-"""SCADN's generator: inpaints the removed stripes from what is left of an image."""
+"""SCADN's generator: inpaints the masked stripes of an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jax_scadn.networks.layers import convolution, layers
 
 
 class ResidualBlock(nn.Module):
-    """x + IN(conv(ReLU(IN(dilated conv(x))))), padded by reflection."""
+    """x + IN(conv(ReLU(IN(dilated conv(x))))), with reflection padding."""
 
     dilation: int
     dtype: jnp.dtype = jnp.float32
@@ -45,7 +45,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, images_bhwc: jax.Array) -> jax.Array:
-        """(B, H, W, C) in [0, 1] -> the same; H and W are multiples of 8."""
+        """(B, H, W, C) -> (B, H, W, C), in [0, 1]; H and W are multiples of 8."""
 
         def normed(x, features, kernel, *, name, **options):
             conv = layers.Conv(features, kernel, dtype=self.dtype, name=name, **options)
@@ -59,7 +59,7 @@ class Generator(nn.Module):
             x = ResidualBlock(dilation, self.dtype, name=f"block_{i}")(x)
         for i in (0, 1, 2):
             features = self.width << (2 - i)
-            x = normed(x, features, 3, pad=1, twice=True, name=f"decoder_{i}")
+            x = normed(x, features, 3, pad=1, upsample=2, name=f"decoder_{i}")
         x = convolution.reflect_pad(x, 3)
         x = layers.Conv(self.channels, 7, dtype=self.dtype, name="decoder_3")(x)
         return (jnp.tanh(layers.at_least_float32(x)) + 1) / 2

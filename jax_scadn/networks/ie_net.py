@@ -1,4 +1,4 @@
-"""UTAD's IE-Net: an image's impression, and the code that it is drawn from."""
+"""UTAD's IE-Net: the impression of an image, and the distribution of its code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jax_scadn.networks.layers import convolution, layers, pooling
 
 
 class Impression(NamedTuple):
-    """What IE-Net makes of a batch of images; everything is float32.
+    """Outputs of IE-Net for a batch of images, float32.
 
     Attributes:
       image_bhwc: the impression M(x), in [0, 1].
@@ -29,29 +29,29 @@ class Impression(NamedTuple):
 
 
 class InceptionBlock(nn.Module):
-    """Four branches of `features` channels each, side by side.
+    """Four parallel branches of `features` channels each.
 
-    1x1, 3x3 and 5x5 convolutions and a 1x1 one of the 3x3 maxima; each is followed by
-    a batch norm and a leaky ReLU.
+    1x1, 3x3 and 5x5 convolutions, and 3x3 max pooling with a 1x1 convolution; each is
+    followed by a batch norm and a leaky ReLU.
 
     Attributes:
       features: of each branch.
-      twice: the block sees its input enlarged to twice its size by nearest upsampling.
+      upsample: factor of nearest upsampling of the input; 1 for none.
       dtype: of the computation.
     """
 
     features: int
-    twice: bool = False
+    upsample: int = 1
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
-        def branch(x, kernel, name, twice=self.twice):
+        def branch(x, kernel, name, upsample=self.upsample):
             conv = layers.Conv(
                 self.features,
                 kernel,
                 pad=kernel // 2,
-                twice=twice,
+                upsample=upsample,
                 use_bias=False,
                 kernel_init=layers.HE_INIT,
                 dtype=self.dtype,
@@ -60,13 +60,15 @@ class InceptionBlock(nn.Module):
             x = layers.BatchNorm(name=f"norm_{name}")(conv(x), train)
             return nn.leaky_relu(x, 0.1)
 
-        seen = convolution.upsample_nearest(x_bhwc) if self.twice else x_bhwc
-        maxima = pooling.max_pool(seen, 3, pad=1)
+        pooled = x_bhwc
+        if self.upsample > 1:
+            pooled = convolution.upsample_nearest(pooled, self.upsample)
+        pooled = pooling.max_pool(pooled, 3, pad=1)
         branches = [
             branch(x_bhwc, 1, "1x1"),
             branch(x_bhwc, 3, "3x3"),
             branch(x_bhwc, 5, "5x5"),
-            branch(maxima, 1, "pool", twice=False),
+            branch(pooled, 1, "pool", upsample=1),
         ]
         return jnp.concatenate(branches, axis=-1)
 
@@ -75,15 +77,15 @@ class IENet(nn.Module):
     """Encoder and decoder of inception blocks, and a head for the code.
 
     The defaults are the net for 256 x 256 pixels, 6.78 million parameters. For 32 x 32
-    the paper takes three blocks: features (32, 64, 128) with pools (2, 2, 2), and
+    the paper uses three blocks: features (32, 64, 128) with pools (2, 2, 2), and
     decoder_features (128, 64, 32) with upsamplings (2, 2, 2).
 
     Attributes:
       channels: of the images.
       features: of each branch in each encoder block; a block has 4 branches.
-      pools: factor of the max pooling after each of them.
+      pools: factor of the max pooling after each encoder block.
       decoder_features: of each branch in each decoder block.
-      upsamplings: factor after each of them; the products of both are equal.
+      upsamplings: factor after each decoder block; their product is that of `pools`.
       head_features: of the head's first convolution.
       latent: L, length of the code z.
       dtype: of the computation; the outputs are float32.
@@ -100,7 +102,7 @@ class IENet(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """What the height and width of images are to be multiples of."""
+        """The height and width of images must be multiples of this."""
         return 2 * math.prod(self.pools)
 
     @nn.compact
@@ -109,8 +111,8 @@ class IENet(nn.Module):
 
         Args:
           images_bhwc: height and width are multiples of `multiple`.
-          train: normalise by the batch, whose statistics go into the collection
-            `batch_stats`, which is to be mutable then.
+          train: normalise by the batch and update the collection `batch_stats`,
+            which must be mutable.
 
         Raises:
           ValueError: images of another size, or unequal pools and upsamplings.
@@ -128,13 +130,12 @@ class IENet(nn.Module):
     def _check(self, shape: tuple[int, ...]) -> None:
         if math.prod(self.pools) != math.prod(self.upsamplings):
             raise ValueError(
-                f"pools {self.pools} and upsamplings {self.upsamplings} differ in "
-                "their products"
+                f"pools {self.pools} and upsamplings {self.upsamplings} must have "
+                "equal products"
             )
         if shape[1] % self.multiple or shape[2] % self.multiple:
             raise ValueError(
-                f"images {shape}: height and width are to be multiples of "
-                f"{self.multiple}"
+                f"images {shape}: height and width must be multiples of {self.multiple}"
             )
 
     def _code(self, x_bhwc: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -149,15 +150,15 @@ class IENet(nn.Module):
 
     def _decode(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
         x = x_bhwc
-        # The last upsampling waits until few channels are left: a 1x1 convolution and
-        # the sigmoid do the same to a pixel before it and after it.
+        # The last upsampling comes after the 1x1 convolution and the sigmoid, which act
+        # on each pixel alike: there are fewer channels then.
         *inner, last = self.upsamplings
         for i, (features, factor) in enumerate(
             zip(self.decoder_features, (1, *inner), strict=True)
         ):
-            twice = factor % 2 == 0  # the block does it with less work
-            x = convolution.upsample_nearest(x, factor // 2 if twice else factor)
-            x = InceptionBlock(features, twice, self.dtype, name=f"decoder_{i}")(
+            upsample = 2 if factor % 2 == 0 else 1  # cheaper inside the block
+            x = convolution.upsample_nearest(x, factor // upsample)
+            x = InceptionBlock(features, upsample, self.dtype, name=f"decoder_{i}")(
                 x, train
             )
         x = layers.Conv(
@@ -182,7 +183,7 @@ class IENet(nn.Module):
         )
 
     def _linear(self, name: str) -> nn.Dense:
-        # Small weights: q(z|x) is to begin near the N(0, 1) that KL pulls it to.
+        # Small weights: q(z|x) starts near N(0, 1), to which the KL term pulls it.
         return nn.Dense(
             self.latent, kernel_init=layers.WEIGHT_INIT, dtype=self.dtype, name=name
         )

@@ -1,4 +1,4 @@
-"""UTAD's image discriminator: the same small net at several scales of an image."""
+"""UTAD's multi-scale image discriminator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jax_scadn.networks.layers import layers
 class PatchDiscriminator(nn.Module):
     """Four 4x4 convolutions of stride 2; the last one's channels are the scores.
 
-    ReLU between them, after an instance norm where both neighbours are hidden layers.
+    ReLU between them, after an instance norm between hidden layers.
     """
 
     width: int = 32
@@ -43,7 +43,7 @@ class MultiScaleDiscriminator(nn.Module):
 
     Attributes:
       width: channels of every layer.
-      scales: how many sizes; images of 16 * 2^(scales - 1) pixels are the smallest.
+      scales: number of scales; images have at least 16 * 2^(scales - 1) pixels a side.
       dtype: of the computation; the scores are float32.
     """
 
@@ -73,7 +73,7 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 def _halve(x_bhwc: jax.Array) -> jax.Array:
-    """Means of 3x3 pixels, of those that there are at the border."""
+    """Means of 3x3 pixels; at the border, of those inside the image."""
     return nn.avg_pool(
         x_bhwc,
         (3, 3),

@@ -1,4 +1,4 @@
-"""UTAD's latent discriminator T: do features and code belong to one image?"""
+"""UTAD's latent discriminator T: whether features and code are of the same image."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from jax_scadn.networks.layers import layers
 
 
 class LatentDiscriminator(nn.Module):
-    """Perceptron of four layers on the last axis; logits, so that T is their sigmoid.
+    """MLP of four layers on the last axis; returns logits, T is their sigmoid.
 
-    It serves the local bound (one pair a position) and the global one (one pair an
-    image, flattened) alike; `mutual_information` makes the pairs.
+    For the local bound (one pair per position) and the global one (one flattened pair
+    per image); `mutual_information` builds the pairs.
 
     Attributes:
-      width: of the hidden layers; the public code takes at most 128, and no more than
-        the code is long.
+      width: of the hidden layers; the public code uses at most 128, and not more than
+        the length of the code z.
       dtype: of the computation; the logits are float32.
     """
 
@@ -30,7 +30,7 @@ class LatentDiscriminator(nn.Module):
         x = pairs
         for i in range(3):
             x = nn.relu(self._linear(self.width, layers.HE_INIT, f"linear_{i}")(x))
-        # Small, so that an untrained T cannot tell: its loss starts at 2 log 2.
+        # Small, so that an untrained T is undecided: its loss starts at 2 log 2.
         logits = self._linear(1, layers.WEIGHT_INIT, "linear_3")(x)
         return layers.at_least_float32(logits[..., 0])
 

@@ -1,22 +1,24 @@
-"""Ours beside PyTorch's numbers: `python -m jax_scadn.parity GOLDEN.npz`.
+"""Comparison with PyTorch's results: `python -m jax_scadn.parity GOLDEN.npz`.
 
-Prints every quantity of a golden file of SCADN or of UTAD; the exit status is 1 if one
-fails. SCADN's settings can be changed, to see it fail: `--config.masks.mask_value=0`.
+Prints every quantity of a golden file of SCADN or UTAD; the exit status is 1 if one
+fails. SCADN's settings can be changed to see it fail: `--config.masks.mask_value=0`.
 """
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 
 import jax
 import numpy as np
 from ml_collections import config_flags
 
-from jax_scadn.parity import report, scadn, utad
+from jax_scadn import methods
+from jax_scadn.parity import report
 from jax_scadn.runtime import cli, errors
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 
-_CONFIG = config_flags.DEFINE_config_dict("config", configuration.default())
+_CONFIG = config_flags.DEFINE_config_dict("config", methods.default("scadn"))
 
 
 def main(arguments: list[str]) -> int:
@@ -35,11 +37,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(golden: dict[str, np.ndarray]) -> list[report.Row]:
-    if "mask_set" in golden:
-        return scadn.check(golden, _CONFIG.value)
-    if _CONFIG.value != configuration.default():
-        raise errors.UserError("the check of UTAD's networks has no --config settings")
-    return utad.check(golden)
+    name = "scadn" if "mask_set" in golden else "utad"
+    module = importlib.import_module(f"jax_scadn.parity.{name}")
+    defaults = resolve.flat(methods.default("scadn"))
+    settings = resolve.flat(_CONFIG.value)
+    changes = {k: v for k, v in settings.items() if v != defaults[k]}
+    return module.check(golden, changes)
 
 
 if __name__ == "__main__":

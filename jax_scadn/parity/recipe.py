@@ -1,4 +1,4 @@
-"""How arrays of the golden files are made and read, whatever their method."""
+"""Generation and reading of the arrays of golden files, for all methods."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def standard_normal(seed: int, full_name: str, shape: tuple[int, ...]) -> np.nda
 
 
 def images_bhwc(images_u8_nchw: np.ndarray) -> jax.Array:
-    """A file's images in [0, 1]."""
+    """The images of a file, in [0, 1]."""
     return jnp.asarray(images_u8_nchw.transpose(0, 2, 3, 1), jnp.float32) / 255

@@ -1,4 +1,4 @@
-"""Quantities side by side with PyTorch's."""
+"""Comparison of quantities with PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One quantity beside PyTorch's.
+    """One quantity, compared with PyTorch's.
 
     Attributes:
       name: of the quantity.
       ours: its value, or its mean.
       torch: PyTorch's.
-      difference: the largest one, absolute or relative as `kind` says.
-      tolerance: how large it may be.
+      difference: the largest difference, absolute or relative according to `kind`.
+      tolerance: the largest allowed difference.
       kind: 'abs', 'rel', 'max' (absolute over PyTorch's largest magnitude) or 'L2'
         (norm of the difference over PyTorch's norm).
     """
@@ -42,7 +42,7 @@ class Row:
 
 
 def compare(name: str, ours, torch, tolerance: float, kind: str) -> Row:
-    """Sets two arrays side by side.
+    """Compares two arrays.
 
     Raises:
       ValueError: the shapes differ.
@@ -63,7 +63,7 @@ def compare(name: str, ours, torch, tolerance: float, kind: str) -> Row:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The rows as a table, and how many of them pass."""
+    """The rows as a table, and the number of rows that pass."""
     header = f"      {'quantity':<52} {'ours':>13} {'PyTorch':>13} difference  allowed"
     passed = sum(row.passed for row in rows)
     verdict = f"{passed} of {len(rows)} quantities pass"

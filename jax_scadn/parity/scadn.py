@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jax_scadn.methods import scadn
+from jax_scadn import methods
+from jax_scadn.methods import base
+from jax_scadn.methods.scadn import inpainting
+from jax_scadn.methods.scadn import method as method_lib
 from jax_scadn.networks.pretrained import state_dict
 from jax_scadn.parity import recipe, report
-from jax_scadn.scoring import merging
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 from jax_scadn.torch_import import scadn as torch_scadn
+from jax_scadn.training import loop, protocol
 
 _SCORING_BATCH = 4  # images; bounds the memory
 
@@ -32,13 +36,14 @@ _LOGS = {
 }
 
 
-def golden_weights(stage: scadn.InpaintingStage, seed: int):
+def golden_weights(stage: inpainting.InpaintingStage, seed: int):
     """The generator's parameters and the discriminator's variables by the recipe.
 
     Each PyTorch array is drawn from a NumPy generator that is seeded with the seed
     and the CRC-32 of the array's full name.
     """
-    shapes = jax.eval_shape(stage.init, seed)
+    init = functools.partial(loop.init, stage)
+    shapes = jax.eval_shape(init, seed, protocol.EMPTY, {})
     generator_shapes = state_dict.flatten(shapes.generator)
     discriminator_shapes = state_dict.flatten(
         {"params": shapes.discriminator, "spectral": shapes.spectral}
@@ -69,26 +74,31 @@ def _drawn(full_name: str, seed: int, flax_shape: tuple[int, ...]) -> np.ndarray
     return (value * scale).astype(np.float32)
 
 
-def check(golden: Mapping[str, np.ndarray], config) -> list[report.Row]:
-    """Runs everything that the file holds and compares it.
+def check(
+    golden: Mapping[str, np.ndarray], changes: Mapping[str, Any]
+) -> list[report.Row]:
+    """Computes every quantity of the file and compares it.
 
     Args:
       golden: the arrays of a golden file.
-      config: settings; the file's size and channels replace theirs.
+      changes: settings that differ from the defaults; sizes are always the file's.
     """
-    seed = int(golden["seed"])
     channels, size = golden["train_images_u8_nchw"].shape[1:3]
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-        config.data.size, config.data.channels = int(size), int(channels)
-        config.model.width = golden["after_gen_first_kernel"].shape[0]
-        config.model.discriminator_width = golden["after_disc_conv1_u"].shape[0]
-        config.model.blocks = _blocks(golden["grad_norm_names"])
-    config = configuration.resolve(config)
-    method = scadn.Scadn.from_config(config)
+    sizes = {
+        "data.size": int(size),
+        "data.channels": int(channels),
+        "model.width": golden["after_gen_first_kernel"].shape[0],
+        "model.discriminator_width": golden["after_disc_conv1_u"].shape[0],
+        "model.blocks": _blocks(golden["grad_norm_names"]),
+    }
+    config = methods.default("scadn")
+    for field, value in {**changes, **sizes}.items():
+        resolve.put(config, field, value)
+    config = methods.resolve(config)
+    method = methods.create(config)
     stage = method.inpainting
-    generator, discriminator = golden_weights(stage, seed)
-    state = stage.state_of(seed, generator, **discriminator)
+    generator, discriminator = golden_weights(stage, int(golden["seed"]))
+    state = stage.state_of(generator, **discriminator)
 
     rows = [report.compare("masks", method.masks_mhw, golden["mask_set"], 0, "abs")]
     rows += _inference_rows(method, state, golden, "before")
@@ -124,7 +134,9 @@ def _images(golden: Mapping[str, np.ndarray], name: str) -> jax.Array:
     return recipe.images_bhwc(golden[f"{name}_images_u8_nchw"])
 
 
-def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[report.Row]:
+def _inference_rows(
+    method: method_lib.Method, state, golden, tag: str
+) -> list[report.Row]:
     """Networks in evaluation mode, before or after the training steps."""
 
     def against(name, ours, reduced=_itself):
@@ -132,36 +144,38 @@ def _inference_rows(method: scadn.Scadn, state, golden, tag: str) -> list[report
         return report.compare(key, reduced(ours), reduced(golden[key]), *tolerance)
 
     # Single pixels drift after training, since Adam's first step is the sign of the
-    # gradient: pictures are compared by their means then.
+    # gradient: images are compared by their means then.
     before = tag == "before"
     tolerance = (1e-4, "abs") if before else (3e-2, "rel")
     pixels = _itself if before else _pixel_mean
     test, normal = _images(golden, "test"), _images(golden, "val")
-    candidates = jax.jit(method.candidates)
-    params = method.inference_params({"": state.generator}, {})
+    maps_of = jax.jit(method.maps)
+    variables = {base.FROZEN: {}, method.inpainting.name: state.generator}
 
     def scale_maps(images):
         batches = [
             images[i : i + _SCORING_BATCH]
             for i in range(0, len(images), _SCORING_BATCH)
         ]
-        return jnp.concatenate([candidates(params, b)[0] for b in batches])
+        maps = [maps_of(variables, batch).maps_bkhw for batch in batches]
+        return base.Maps(jnp.concatenate(maps))
 
     inpaint = functools.partial(jax.jit(method.inpaint), state.generator, test[:1])
     inpainted = jnp.concatenate([inpaint(mask) for mask in method.masks_mhw])
     logits, _ = jax.jit(method.inpainting.discriminator.apply)(
         {"params": state.discriminator, "spectral": state.spectral}, test
     )
-    mu = jnp.mean(scale_maps(normal), axis=(0, 2, 3))
+    statistics = method.calibrate(np.asarray(method.summary(scale_maps(normal))))
+    mu = statistics["mu"]
     maps = scale_maps(test)
-    scored = merging.merge("max_mu", "mean", mu, maps, {})
+    scored = method.select(statistics, maps)
     rows = [
         against("recon_test0_all12", inpainted.transpose(0, 3, 1, 2), pixels),
         against("disc_test", jax.nn.sigmoid(logits).transpose(0, 3, 1, 2)),
         against("mu", mu),
-        against("scale_maps_test", maps.swapaxes(0, 1), pixels),
+        against("scale_maps_test", maps.maps_bkhw.swapaxes(0, 1), pixels),
     ]
-    # A scale may be taken for another one only where the two were as good as equal.
+    # Another scale may be selected only if the two are nearly equal.
     excess = scored.scale_means - mu[None]
     torch_excess = jnp.take_along_axis(excess, golden[f"{tag}_selected"][:, None], 1)
     lead = jnp.max(excess, axis=1) - torch_excess[:, 0]
@@ -182,7 +196,7 @@ def _pixel_mean(array):
     return np.mean(np.asarray(array, np.float64), axis=(-2, -1))
 
 
-def _training_rows(stage: scadn.InpaintingStage, state, config, golden):
+def _training_rows(stage: inpainting.InpaintingStage, state, config, golden):
     """The training steps: gradient norms of the first one, losses of all."""
     hyper = stage.hyperparameters(config)
     images = _images(golden, "train")
@@ -207,7 +221,7 @@ def _training_rows(stage: scadn.InpaintingStage, state, config, golden):
 
 
 def _gradient_rows(
-    stage: scadn.InpaintingStage, state, hyper, inputs, golden
+    stage: inpainting.InpaintingStage, state, hyper, inputs, golden
 ) -> list[report.Row]:
     def norms(state, hyper, images, masks):
         grads = stage.gradients(state, hyper, images, masks)
@@ -229,7 +243,7 @@ def _gradient_rows(
     for name, value in zip(
         golden["grad_norm_names"], golden["grad_norm_values"], strict=True
     ):
-        # A bias before an instance norm has no gradient but rounding's.
+        # The gradient of a bias before an instance norm is only rounding error.
         tolerance = (1e-3, "rel") if value > 1e-4 else (1e-4, "abs")
         name = _original(str(name))
         rows.append(report.compare(f"gradient {name}", ours[name], value, *tolerance))
@@ -237,5 +251,5 @@ def _gradient_rows(
 
 
 def _original(name: str) -> str:
-    """The name that an alias of the discriminator's first layer stands for."""
+    """Resolves the alias of the discriminator's first layer."""
     return name.replace("discriminator.features.", "discriminator.conv1.")

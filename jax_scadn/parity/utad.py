@@ -1,7 +1,7 @@
 """UTAD's golden files: IE-Net, the losses of its discriminators, Expert-Net.
 
-Channels, sizes, batches and Expert-Net's width are the file's; all else has the widths
-of the public code.
+Channels, sizes, batches and Expert-Net's width are those of the file; all other widths
+are those of the public code.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,12 +46,22 @@ _FEATURES_SHAPE = (2, 256, 4, 4)  # of the latent discriminator's drawn input, N
 Arrays = Mapping[str, np.ndarray]
 
 
-def check(golden: Arrays) -> list[report.Row]:
+def check(golden: Arrays, changes: Mapping[str, Any]) -> list[report.Row]:
     """Computes every quantity of the file and compares it.
 
+    Args:
+      golden: the arrays of a golden file.
+      changes: of settings; none, as the networks have only those of the file.
+
     Raises:
-      errors.UserError: the file lacks something, or holds what we do not compute.
+      errors.UserError: the file lacks a quantity or has an unknown one, or settings
+        are changed.
     """
+    if changes:
+        raise errors.UserError(
+            f"--config.{next(iter(changes))}: the check of UTAD's networks has no "
+            "settings"
+        )
     missing = sorted(_GIVEN - set(golden))
     if missing:
         raise errors.UserError(f"the golden file lacks {missing[0]}")
@@ -58,16 +69,16 @@ def check(golden: Arrays) -> list[report.Row]:
 
 
 def compare(ours: Mapping[str, jax.Array], golden: Arrays) -> list[report.Row]:
-    """A row for each quantity of the file; ours and the file's are to be the same.
+    """A row for each quantity of the file.
 
     Raises:
-      errors.UserError: they are not.
+      errors.UserError: ours and the file's are not the same quantities.
     """
     names = [name for name in golden if name not in _GIVEN]
     unpaired = sorted(set(ours) ^ set(names))
     if unpaired:
         raise errors.UserError(
-            f"the golden file {'lacks' if unpaired[0] in ours else 'also holds'} "
+            f"the golden file {'lacks' if unpaired[0] in ours else 'also contains'} "
             f"{unpaired[0]}"
         )
     return [
@@ -90,7 +101,7 @@ def quantities(golden: Arrays) -> dict[str, jax.Array]:
 
 
 def _ie_net(seed: int, golden: Arrays) -> dict[str, jax.Array]:
-    """A pass in training mode, and one with the statistics that it leaves."""
+    """A pass in training mode, then one in evaluation mode with its statistics."""
     images = recipe.images_bhwc(golden["ie_images_u8_nchw"])
     net = ie_net.IENet(images.shape[-1])
     variables = _variables(
@@ -150,7 +161,7 @@ def _latent_discriminator(seed: int) -> dict[str, jax.Array]:
 
 
 def _expert_net(seed: int, golden: Arrays) -> dict[str, jax.Array]:
-    """The same content and details in all combinations; ours in [0, 1] -> [-1, 1]."""
+    """All combinations of contents and details; our [0, 1] is converted to [-1, 1]."""
     image = recipe.images_bhwc(golden["en_image_u8"])
     impression = recipe.images_bhwc(golden["en_impression_u8"])
     width = golden["en_content_i_every4"].shape[1]  # every 4th of 4 * width channels
@@ -169,17 +180,17 @@ def _expert_net(seed: int, golden: Arrays) -> dict[str, jax.Array]:
     detail_i = encode_detail(params_i, image)
     detail_m = encode_detail(params_m, impression)
 
-    def picture(params, content, detail):
+    def decoded(params, content, detail):
         return _nchw(2 * decode(params, content, detail) - 1)
 
     return {
         "en_content_i_every4": _nchw(content_i)[:, ::4],
         "en_detail_i": _nchw(detail_i[:, None, None]),
         "en_detail_m": _nchw(detail_m[:, None, None]),
-        "en_i_recon": picture(params_i, content_i, detail_i),
-        "en_m2i": picture(params_i, content_m, detail_i),
-        "en_i2m": picture(params_m, content_i, detail_m),
-        "en_m2i_batch1": picture(params_i, content_m[:1], detail_i[:1]),
+        "en_i_recon": decoded(params_i, content_i, detail_i),
+        "en_m2i": decoded(params_i, content_m, detail_i),
+        "en_i2m": decoded(params_m, content_i, detail_m),
+        "en_m2i_batch1": decoded(params_i, content_m[:1], detail_i[:1]),
     }
 
 
@@ -188,7 +199,7 @@ def _variables(init, inputs, names: Mapping[str, str], network: str, seed: int):
 
     Args:
       init: of the module.
-      inputs: what it is called with.
+      inputs: its arguments.
       names: PyTorch name -> Flax name of its variables.
       network: prefix of the PyTorch names.
       seed: of the file.

@@ -1,7 +1,7 @@
-"""Everything that is drawn: heat maps, overlays, contact sheets, ROC plots.
+"""Figures: coloured anomaly maps, overlays, contact sheets, ROC plots.
 
-An image is (H, W), (H, W, 1) or (H, W, 3): uint8, float in [0, 1] or bool. Heat is
-always drawn on a fixed scale from `low` to `high`, so that pictures compare.
+An image is (H, W), (H, W, 1) or (H, W, 3): uint8, float in [0, 1] or bool. Anomaly maps
+are drawn on a fixed scale from `vmin` to `vmax`, so that figures can be compared.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from PIL import Image
 from jax_scadn.reports import metrics
 from jax_scadn.runtime import files
 
-COLORMAP = "inferno"  # even to the eye, and rises in brightness: reads in grey too
+COLORMAP = "inferno"  # perceptually uniform, rising in brightness: also for grey
 
 # Of a contact sheet, in pixels.
 DPI, SMALLEST_CELL, LARGEST_CELL = 100, 128, 256
 GAP, MARGIN, LABEL_WIDTH, HEADER, FOOTER = 8, 16, 212, 34, 78
 LABEL_LETTERS = 26
-PAGE = "#ededed"  # white images end where the page begins
+PAGE = "#ededed"  # so that white images stand out
 
-# Okabe and Ito's colours, told apart by colour-blind eyes as well.
+# Okabe and Ito's colours, safe for colour-blind readers.
 VERMILION, GREEN, GREY = "#d55e00", "#007a5a", "#767676"
 OTHERS = ("#56b4e9", "#0072b2", "#e69f00", "#009e73", "#cc79a7")
 
@@ -38,19 +38,19 @@ class Row:
     """One image of a contact sheet.
 
     Attributes:
-      image: what the detector saw.
-      made: what it made of the image, by name.
-      heat: (H, W) anomaly map.
+      image: the input.
+      reconstructions: images that the detector computed from it, by name.
+      anomaly_map: (H, W).
       segmentation: (H, W) bool, True where the map is above its threshold.
       mask: (H, W) bool, True where anomalous, or None.
       label: file name or defect.
-      score: of the whole image.
+      score: of the image.
       anomalous: the decision; None if there is none.
     """
 
     image: np.ndarray
-    made: Mapping[str, np.ndarray]
-    heat: np.ndarray
+    reconstructions: Mapping[str, np.ndarray]
+    anomaly_map: np.ndarray
     segmentation: np.ndarray
     mask: np.ndarray | None
     label: str
@@ -58,39 +58,38 @@ class Row:
     anomalous: bool | None
 
 
-def heat_map(map_hw: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Colours of an anomaly map, (H, W, 3) uint8; values beyond the scale clip.
+def map_colours(map_hw: np.ndarray, vmin: float, vmax: float) -> np.ndarray:
+    """Colours of an anomaly map, (H, W, 3) uint8; values outside the scale clip.
 
     Raises:
-      ValueError: the scale is empty, `low >= high`.
+      ValueError: the scale is empty, `vmin >= vmax`.
     """
-    return matplotlib.colormaps[COLORMAP](_share(map_hw, low, high), bytes=True)[
-        ..., :3
-    ]
+    values = _normalised(map_hw, vmin, vmax)
+    return matplotlib.colormaps[COLORMAP](values, bytes=True)[..., :3]
 
 
 def overlay(
-    image: np.ndarray, map_hw: np.ndarray, low: float, high: float
+    image: np.ndarray, map_hw: np.ndarray, vmin: float, vmax: float
 ) -> np.ndarray:
-    """The image with heat laid over it where there is some, (H, W, 3) uint8.
+    """The image with the coloured anomaly map over it, (H, W, 3) uint8.
 
     Raises:
-      ValueError: image and map differ in size, or `low >= high`.
+      ValueError: image and map differ in size, or `vmin >= vmax`.
     """
     image = rgb(image)
     if image.shape[:2] != map_hw.shape:
         raise ValueError(f"image {image.shape[:2]} != map {map_hw.shape}")
-    # Full at half the scale: the dark half of the colours would hide in the image.
-    opacity = 0.85 * np.minimum(2 * _share(map_hw, low, high), 1)[..., None]
-    blend = image * (1 - opacity) + heat_map(map_hw, low, high) * opacity
+    # Full at half the scale: the dark half of the colours would be hard to see.
+    opacity = 0.85 * np.minimum(2 * _normalised(map_hw, vmin, vmax), 1)[..., None]
+    blend = image * (1 - opacity) + map_colours(map_hw, vmin, vmax) * opacity
     return np.rint(blend).astype(np.uint8)
 
 
 def rgb(image: np.ndarray) -> np.ndarray:
-    """Any image as (H, W, 3) uint8; floats clip to [0, 1].
+    """An image as (H, W, 3) uint8; floats clip to [0, 1].
 
     Raises:
-      ValueError: it has another shape or type.
+      ValueError: unsupported shape or type.
     """
     image = np.asarray(image)
     if image.ndim == 2:
@@ -105,39 +104,39 @@ def rgb(image: np.ndarray) -> np.ndarray:
 
 
 def save(path: pathlib.Path, image: np.ndarray) -> None:
-    """Writes an image in the format of the path's ending."""
+    """Writes an image in the format of the path's suffix."""
     with files.replacing(path) as part:
         Image.fromarray(rgb(image)).save(part)
 
 
 def contact_sheet(
     rows: Sequence[Row],
-    low: float,
-    high: float,
+    vmin: float,
+    vmax: float,
     path: pathlib.Path,
 ) -> None:
-    """Writes a picture with one row an image, titles above and the scale below.
+    """Writes a sheet with one row per image, titles above and the scale below.
 
     Cells are 128 to 256 pixels; small images are enlarged without smoothing; 'none'
-    stands for what a row does not have.
+    marks missing cells.
 
     Args:
-      rows: at least one; some hundred at most fit into a picture.
-      low, high: heat that gets the first and the last colour.
-      path: with an ending that matplotlib knows, such as .png.
+      rows: at least one, at most some hundreds.
+      vmin, vmax: values of the first and the last colour.
+      path: with a suffix that matplotlib supports, such as .png.
 
     Raises:
-      ValueError: no rows, or `low >= high`.
+      ValueError: no rows, or `vmin >= vmax`.
     """
-    grid = [_cells(row, low, high) for row in rows]
-    made = dict.fromkeys(name for row in rows for name in row.made)
-    columns = ["input", *made, "heat map", "overlay", "segmentation"]
+    grid = [_cells(row, vmin, vmax) for row in rows]
+    names = dict.fromkeys(name for row in rows for name in row.reconstructions)
+    columns = ["input", *names, "anomaly map", "overlay", "segmentation"]
     columns += ["mask"] * any(row.mask is not None for row in rows)
     sheet = _sheet(rows, grid, columns, FOOTER)
     width, height = sheet.get_size_inches() * DPI
     bar_width = width - LABEL_WIDTH - MARGIN
     box = (LABEL_WIDTH / width, 50 / height, bar_width / width, 12 / height)
-    scale = cm.ScalarMappable(colors.Normalize(low, high), COLORMAP)
+    scale = cm.ScalarMappable(colors.Normalize(vmin, vmax), COLORMAP)
     bar = sheet.colorbar(
         scale, sheet.add_axes(box), orientation="horizontal", extend="max"
     )
@@ -152,19 +151,19 @@ def neighbours_sheet(
     neighbours: Sequence[Sequence[np.ndarray]],
     path: pathlib.Path,
 ) -> None:
-    """Writes each image beside the first of its pictures and its neighbours.
+    """Writes each image next to its first reconstruction and its nearest neighbours.
 
     Args:
-      rows: as on the contact sheet.
-      neighbours: images like it for each row, the most similar first.
-      path: with an ending that matplotlib knows, such as .png.
+      rows: as in the contact sheet.
+      neighbours: similar images for each row, the most similar first.
+      path: with a suffix that matplotlib supports, such as .png.
 
     Raises:
-      ValueError: no rows, or not as many lists of neighbours.
+      ValueError: no rows, or another number of lists of neighbours.
     """
     grid = []
     for row, images in zip(rows, neighbours, strict=True):
-        first = itertools.islice(row.made.items(), 1)
+        first = itertools.islice(row.reconstructions.items(), 1)
         cells = {"input": row.image, **dict(first)}
         cells |= {f"neighbour {n}": image for n, image in enumerate(images, 1)}
         grid.append({name: _fit(rgb(cell)) for name, cell in cells.items()})
@@ -177,19 +176,19 @@ def neighbours_sheet(
 def roc_plot(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: pathlib.Path
 ) -> None:
-    """Writes the ROC curves with their AUROC; the first one is drawn boldly.
+    """Writes the ROC curves with their AUROC; the first one is emphasised.
 
     Args:
       curves: at least one by name, (labels, scores): (n,) true where anomalous,
-        and (n,). One where a class is missing is named without a line.
-      path: with an ending that matplotlib knows, such as .png.
+        and (n,). If a class is missing, only the name is shown.
+      path: with a suffix that matplotlib supports, such as .png.
     """
     plot = figure.Figure((5.2, 5.2), dpi=150, layout="constrained")
     axes = plot.add_subplot(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set(xlabel="false positive rate", ylabel="true positive rate")
     axes.plot((0, 1), (0, 1), color="#bbbbbb", linewidth=1, linestyle=":")
     for index, (name, (labels, scores)) in enumerate(curves.items()):
-        sweep = metrics.Sweep.of(labels, scores)
+        sweep = metrics.ThresholdSweep.of(labels, scores)
         points, area = ([], []), "-"
         if sweep.has_both:
             points, area = sweep.roc(), f"{sweep.auroc():.3f}"
@@ -204,23 +203,23 @@ def roc_plot(
         plot.savefig(part)
 
 
-def _share(map_hw: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Where on the scale each value lies, in [0, 1]."""
-    if not low < high:
-        raise ValueError(f"the scale from {low} to {high} is empty")
-    return np.clip((np.asarray(map_hw, np.float64) - low) / (high - low), 0, 1)
+def _normalised(map_hw: np.ndarray, vmin: float, vmax: float) -> np.ndarray:
+    """Values scaled from [vmin, vmax] to [0, 1]."""
+    if not vmin < vmax:
+        raise ValueError(f"the scale from {vmin} to {vmax} is empty")
+    return np.clip((np.asarray(map_hw, np.float64) - vmin) / (vmax - vmin), 0, 1)
 
 
-def _cells(row: Row, low: float, high: float) -> dict[str, np.ndarray]:
-    pictures = {
+def _cells(row: Row, vmin: float, vmax: float) -> dict[str, np.ndarray]:
+    images = {
         "input": row.image,
-        **row.made,
-        "heat map": heat_map(row.heat, low, high),
-        "overlay": overlay(row.image, row.heat, low, high),
+        **row.reconstructions,
+        "anomaly map": map_colours(row.anomaly_map, vmin, vmax),
+        "overlay": overlay(row.image, row.anomaly_map, vmin, vmax),
         "segmentation": row.segmentation,
         "mask": row.mask,
     }
-    return {name: _fit(rgb(p)) for name, p in pictures.items() if p is not None}
+    return {name: _fit(rgb(cell)) for name, cell in images.items() if cell is not None}
 
 
 def _sheet(
@@ -229,13 +228,13 @@ def _sheet(
     columns: Sequence[str],
     footer: int,
 ) -> figure.Figure:
-    """Rows of cells under their titles, each with label, score and decision beside it.
+    """A grid of cells with column titles; each row has label, score and decision.
 
     Args:
-      rows: for what stands beside them.
-      grid: the cells of each row by column; 'none' stands for those it lacks.
-      columns: their titles, from left to right.
-      footer: pixels to leave free at the bottom.
+      rows: labels, scores and decisions.
+      grid: the cells of each row by column; 'none' marks missing ones.
+      columns: titles from left to right.
+      footer: pixels left free at the bottom.
     """
     if not rows:
         raise ValueError("a sheet needs at least one row")
@@ -246,7 +245,7 @@ def _sheet(
     sheet = figure.Figure((width / DPI, height / DPI), dpi=DPI, facecolor=PAGE)
 
     def write(x: float, y: float, text: str, **style) -> None:
-        """Writes at pixels from the top left corner."""
+        """Writes at a position in pixels from the top left corner."""
         sheet.text(x / width, 1 - y / height, text, parse_math=False, **style)
 
     lefts = [LABEL_WIDTH + i * (cell_width + GAP) for i in range(len(columns))]
@@ -269,16 +268,16 @@ def _sheet(
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
-    """The image enlarged by a whole number, or reduced, to the size of a cell."""
+    """The image enlarged by an integer factor, or reduced, to the size of a cell."""
     side = max(image.shape[:2])
     if side > LARGEST_CELL:
         size = [max(1, round(n * LARGEST_CELL / side)) for n in image.shape[1::-1]]
         return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-    times = math.ceil(SMALLEST_CELL / side)
-    return image.repeat(times, axis=0).repeat(times, axis=1)
+    factor = math.ceil(SMALLEST_CELL / side)
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _short(label: str) -> str:
-    """The end of the label, in characters that can be drawn."""
+    """The end of the label, in printable characters."""
     label = label.encode("utf-8", "replace").decode()
     return label if len(label) <= LABEL_LETTERS else "…" + label[1 - LABEL_LETTERS :]

@@ -1,40 +1,40 @@
-"""How well scores and maps find anomalies, on images and on pixels; exact, with ties.
+"""Detection metrics of image scores and pixel maps; exact, with ties.
 
-Everything follows from one `Sweep` over the distinct scores: equal scores are found
-together, in one step. An image or pixel is found at a threshold if its score is equal
-or higher. A metric that needs both classes is NaN where one is missing.
+All of them follow from one `ThresholdSweep` over the distinct scores: equal scores are
+detected together, in one step. An image or pixel is detected at a threshold if its
+score is equal or higher. A metric that needs both classes is NaN if one is missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
 
 
 @dataclasses.dataclass(frozen=True)
-class Sweep:
-    """What is found at each threshold, from the highest score down to the lowest.
+class ThresholdSweep:
+    """Counts of detections at each threshold, from the highest score to the lowest.
 
     Attributes:
-      thresholds: (t,) the distinct scores, falling.
-      hits: (t,) int64, anomalous ones found.
-      alarms: (t,) int64, normal ones found.
-      weight: (t,) float64, sum of the weights found; None where none were given.
+      thresholds: (t,) the distinct scores, descending.
+      true_positives: (t,) int64, anomalous and detected.
+      false_positives: (t,) int64, normal and detected.
+      weight: (t,) float64, sum of the detected weights; None without weights.
     """
 
     thresholds: np.ndarray
-    hits: np.ndarray
-    alarms: np.ndarray
+    true_positives: np.ndarray
+    false_positives: np.ndarray
     weight: np.ndarray | None
 
     @classmethod
     def of(
         cls, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
-    ) -> Sweep:
-        """Sorts once.
+    ) -> ThresholdSweep:
+        """Sorts the scores once.
 
         Args:
           labels: (n,) true where anomalous.
@@ -55,18 +55,20 @@ class Sweep:
         last_of_ties = np.ones(scores.size, bool)
         last_of_ties[:-1] = scores[1:] != scores[:-1]
         ends = np.flatnonzero(last_of_ties)
-        hits = np.cumsum(labels[order])[ends]
+        true_positives = np.cumsum(labels[order])[ends]
         weight = None if weights is None else np.cumsum(weights[order])[ends]
-        return cls(scores[ends], hits, ends + 1 - hits, weight)
+        false_positives = ends + 1 - true_positives
+        return cls(scores[ends], true_positives, false_positives, weight)
 
     @property
     def has_both(self) -> bool:
-        """Whether there are anomalous and normal ones."""
-        return bool(self.hits.size and self.hits[-1] and self.alarms[-1])
+        """Whether there are anomalous and normal samples."""
+        positives, negatives = self.true_positives, self.false_positives
+        return bool(positives.size and positives[-1] and negatives[-1])
 
     def roc(self) -> tuple[np.ndarray, np.ndarray]:
         """False and true positive rates, (t + 1,) each, from (0, 0) to (1, 1)."""
-        return _from_zero(self.alarms), _from_zero(self.hits)
+        return _rates(self.false_positives), _rates(self.true_positives)
 
     def auroc(self) -> float:
         """Area under the ROC curve; ties count half."""
@@ -79,38 +81,39 @@ class Sweep:
         """Sum over thresholds of (gain in recall) * precision."""
         if not self.has_both:
             return float("nan")
-        precision = self.hits / (self.hits + self.alarms)
-        return float(np.diff(self.hits, prepend=0) @ precision / self.hits[-1])
+        positives = self.true_positives
+        precision = positives / (positives + self.false_positives)
+        return float(np.diff(positives, prepend=0) @ precision / positives[-1])
 
     def best_f1(self) -> tuple[float, float]:
         """Largest F1 and the (highest) threshold that gives it."""
-        return self._best(lambda hits, alarms: 2 * hits / (hits[-1] + hits + alarms))
+        return self._best(lambda tp, fp: 2 * tp / (tp[-1] + tp + fp))
 
     def best_iou(self) -> tuple[float, float]:
-        """Largest intersection over union and the (highest) threshold of it."""
-        return self._best(lambda hits, alarms: hits / (hits[-1] + alarms))
+        """Largest intersection over union and the (highest) threshold that gives it."""
+        return self._best(lambda tp, fp: tp / (tp[-1] + fp))
 
     def iou_above(self, threshold: float) -> float:
-        """Intersection over union of what scores higher than a threshold."""
+        """Intersection over union of the scores above a threshold."""
         if not self.has_both:
             return float("nan")
-        found = np.count_nonzero(self.thresholds > threshold)
-        if not found:
+        above = np.count_nonzero(self.thresholds > threshold)
+        if not above:
             return 0.0
-        hits, alarms = self.hits[found - 1], self.alarms[found - 1]
-        return float(hits / (self.hits[-1] + alarms))
+        tp, fp = self.true_positives[above - 1], self.false_positives[above - 1]
+        return float(tp / (self.true_positives[-1] + fp))
 
-    def _best(self, measure) -> tuple[float, float]:
+    def _best(self, metric: Callable) -> tuple[float, float]:
         if not self.has_both:
             return float("nan"), float("nan")
-        values = measure(self.hits, self.alarms)
+        values = metric(self.true_positives, self.false_positives)
         best = np.argmax(values)
         return float(values[best]), float(self.thresholds[best])
 
     def partial_area(self, max_fpr: float) -> float:
-        """Area under (false positive rate, share of the weight) up to `max_fpr`.
+        """Area under (false positive rate, detected share of the weight) to `max_fpr`.
 
-        Divided by `max_fpr`, so that the best is 1.
+        Divided by `max_fpr`, so that the best value is 1.
 
         Raises:
           ValueError: `max_fpr` is not in (0, 1].
@@ -119,9 +122,9 @@ class Sweep:
             raise ValueError(f"max_fpr {max_fpr} is not in (0, 1]")
         if not self.has_both:
             return float("nan")
-        x, y = _from_zero(self.alarms), _from_zero(self.weight)
-        # The first point at or beyond the limit: a rise exactly at the limit has no
-        # area to its left.
+        x, y = _rates(self.false_positives), _rates(self.weight)
+        # The first point at or above the limit: a rise exactly at the limit adds no
+        # area.
         end = np.searchsorted(x, max_fpr)
         share = (max_fpr - x[end - 1]) / (x[end] - x[end - 1])
         y_limit = y[end - 1] + share * (y[end] - y[end - 1])
@@ -139,7 +142,7 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     Returns:
       auroc, ap, f1_max and f1_threshold; NaN where a class is missing.
     """
-    sweep = Sweep.of(labels, scores)
+    sweep = ThresholdSweep.of(labels, scores)
     f1_max, f1_threshold = sweep.best_f1()
     return {
         "auroc": sweep.auroc(),
@@ -157,23 +160,29 @@ def pixel_metrics(
 ) -> dict[str, float]:
     """All pixel metrics, from one sort of all pixels.
 
-    Both IoU are of the pixels of all images, normal ones included: intersections and
+    Both IoU pool the pixels of all images, normal ones included: intersections and
     unions are summed before they are divided. `iou` is that of the best threshold for
-    these very images, `iou_at_threshold` that of a threshold from elsewhere.
+    these images, `iou_at_threshold` that of the given threshold.
+
+    AUPRO is the area under the per-region overlap curve, Bergmann et al., MVTec AD
+    (IJCV 2021): the detected share of each 8-connected region, averaged over the
+    regions of all images, against the false positive rate over the normal pixels of
+    all images; the area up to `max_fpr`, divided by it. Every distinct value of the
+    maps is a threshold.
 
     Args:
       masks: one (H, W) bool per image, True where anomalous; all False where normal.
       maps: one (H, W) float per image; sizes may differ between images.
       max_fpr: limit of AUPRO, in (0, 1].
-      threshold: pixels above it are called anomalous, UTAD Eq. 9; None if there is
-        none.
+      threshold: pixels above it are classified as anomalous, UTAD Eq. 9; or None.
 
     Returns:
-      auroc_per_image, auroc_pooled, aupro, iou and iou_threshold, and with a threshold
-      iou_at_threshold; NaN where a class is missing.
+      auroc_per_image, auroc_pooled (of all pixels together), aupro, iou and
+      iou_threshold, and with a threshold iou_at_threshold; NaN if a class is missing.
 
     Raises:
-      ValueError: the numbers or sizes of masks and maps differ, or a map has NaN.
+      ValueError: the numbers or sizes of masks and maps differ, a map has NaN, or
+        `max_fpr` is not in (0, 1].
     """
     sweep = _pixel_sweep(masks, maps)
     iou, iou_threshold = sweep.best_iou()
@@ -198,49 +207,21 @@ def pixel_auroc_per_image(
     """
     _check(masks, maps)
     aurocs = [
-        Sweep.of(np.ravel(mask), np.ravel(heat)).auroc()
-        for mask, heat in zip(masks, maps, strict=True)
+        ThresholdSweep.of(np.ravel(mask), np.ravel(map_hw)).auroc()
+        for mask, map_hw in zip(masks, maps, strict=True)
         if np.any(mask) and not np.all(mask)
     ]
     return float(np.mean(aurocs)) if aurocs else float("nan")
 
 
-def pixel_auroc_pooled(
+def _pixel_sweep(
     masks: Sequence[np.ndarray], maps: Sequence[np.ndarray]
-) -> float:
-    """AUROC of all pixels of all images together. Arguments: `pixel_metrics`."""
-    return _pixel_sweep(masks, maps).auroc()
-
-
-def aupro(
-    masks: Sequence[np.ndarray], maps: Sequence[np.ndarray], max_fpr: float = 0.3
-) -> float:
-    """Area under the per-region overlap curve, Bergmann et al., MVTec AD (IJCV 2021).
-
-    The found share of each 8-connected region, averaged over the regions of all
-    images, against the false positive rate over the normal pixels of all images;
-    area up to `max_fpr`, divided by it. Every distinct value of the maps is a
-    threshold. Arguments: `pixel_metrics`.
-    """
-    return _pixel_sweep(masks, maps).partial_area(max_fpr)
-
-
-def best_iou(
-    masks: Sequence[np.ndarray], maps: Sequence[np.ndarray]
-) -> tuple[float, float]:
-    """Best pooled intersection over union, and the (highest) threshold that gives it.
-
-    Arguments: `pixel_metrics`.
-    """
-    return _pixel_sweep(masks, maps).best_iou()
-
-
-def _pixel_sweep(masks: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> Sweep:
+) -> ThresholdSweep:
     _check(masks, maps)
     empty = [np.zeros(0)]  # np.concatenate refuses an empty list
-    return Sweep.of(
+    return ThresholdSweep.of(
         np.concatenate([np.ravel(mask).astype(bool) for mask in masks] or empty),
-        np.concatenate([np.ravel(heat) for heat in maps] or empty),
+        np.concatenate([np.ravel(map_hw) for map_hw in maps] or empty),
         np.concatenate([_region_shares(mask) for mask in masks] or empty),
     )
 
@@ -255,13 +236,13 @@ def _region_shares(mask: np.ndarray) -> np.ndarray:
 def _check(masks: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
     if len(masks) != len(maps):
         raise ValueError(f"{len(masks)} masks != {len(maps)} maps")
-    for index, (mask, heat) in enumerate(zip(masks, maps, strict=True)):
-        if np.ndim(mask) != 2 or np.shape(mask) != np.shape(heat):
+    for index, (mask, map_hw) in enumerate(zip(masks, maps, strict=True)):
+        if np.ndim(mask) != 2 or np.shape(mask) != np.shape(map_hw):
             raise ValueError(
-                f"image {index}: mask {np.shape(mask)} != map {np.shape(heat)}"
+                f"image {index}: mask {np.shape(mask)} != map {np.shape(map_hw)}"
             )
 
 
-def _from_zero(counts: np.ndarray) -> np.ndarray:
-    """Cumulative counts as shares of their total, with a 0 before them."""
+def _rates(counts: np.ndarray) -> np.ndarray:
+    """Cumulative counts as shares of their total, preceded by 0."""
     return np.append(0.0, counts / counts[-1])

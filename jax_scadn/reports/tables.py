@@ -1,4 +1,4 @@
-"""Results as text: JSON to compute with, CSV for spreadsheets, Markdown and LaTeX."""
+"""Results as JSON, CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from jax_scadn.runtime import files
 
-# What LaTeX is to typeset as numbers, and what it would read as something else.
+# Texts to typeset as numbers, and characters that LaTeX would interpret.
 _LATEX_NUMBER = re.compile(r"[-+]\d\S*|\S+ ± \S+")
 _LATEX_ESCAPES = str.maketrans(
     {character: rf"\{character}" for character in "&%$#_{}"}
@@ -31,12 +31,12 @@ def markdown(
     """An aligned table, numbers to the right.
 
     Args:
-      rows: one mapping a row; what a row lacks is shown as '-', as are None and NaN.
-        Floats have 4 decimals, or 4 significant digits where they are below 0.1.
+      rows: a mapping per row; missing values, None and NaN are shown as '-'. Floats
+        have 4 decimals, or 4 significant digits below 0.1.
       columns: keys to show, in order; None shows all, in the order of appearance.
 
     Returns:
-      The lines, with a line break after each; a header alone if there are no rows.
+      The lines, each ending with a line break; only the header if there are no rows.
     """
     columns = _columns(rows) if columns is None else list(columns)
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
@@ -64,13 +64,13 @@ def markdown(
 def latex(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> str:
-    """Rows of a tabular, the header first and a line below it.
+    """Rows of a tabular: the header, a line, and the rows.
 
     Args:
       rows, columns: as in `markdown`.
 
     Returns:
-      The lines, each with a line break after it.
+      The lines, each ending with a line break.
     """
     columns = _columns(rows) if columns is None else list(columns)
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
@@ -89,25 +89,25 @@ def write(
 ) -> None:
     """Writes `<stem>.md`, `<stem>.csv` and, last, `<stem>.json` into `directory`.
 
-    A file is never seen half written, and the JSON says that all three are there.
+    Writes are atomic, and the JSON exists only if the other two do.
 
     Args:
       results: nested dicts, lists, NumPy arrays and scalars; NaN and infinities
         become null.
       rows: the table of the CSV (full precision, empty where None or NaN) and of the
         Markdown (`markdown`).
-      directory: is made if it does not exist.
+      directory: created if it does not exist.
       stem: of the three file names.
       text: of the Markdown; None for the table of `rows`.
 
     Raises:
-      TypeError: a result is of a type that JSON has no word for.
+      TypeError: a result is not JSON-serialisable.
     """
     text = markdown(rows) if text is None else text
     files.write_text(directory / f"{stem}.md", text)
     files.write_text(directory / f"{stem}.csv", _csv(rows))
-    whole = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
-    files.write_text(directory / f"{stem}.json", whole)
+    document = json.dumps(_plain(results), indent=2, allow_nan=False) + "\n"
+    files.write_text(directory / f"{stem}.json", document)
 
 
 def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -147,7 +147,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """The same in the types of JSON, with None for what is not finite."""
+    """The value in JSON types, with None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (np.ndarray, np.generic)):

@@ -1,8 +1,8 @@
-"""How far an image AUROC can be trusted, and whether two detectors differ in it.
+"""Confidence intervals and paired tests for image AUROC.
 
-Everything here is about the test images: another test split of the same kind and size
-would give the same trained detectors other AUROCs. Nothing here is about training:
-how far another seed would lead is not in any interval.
+They cover the choice of test images: another test split of the same kind and size
+would give the same trained detectors other AUROCs. They do not cover training: the
+spread over seeds is not part of any interval.
 
 AUROC is the share of (anomalous, normal) pairs that the scores put in the right
 order, ties counting half.
@@ -21,37 +21,24 @@ from scipy import special
 
 from jax_scadn.reports import metrics
 
-LEAST = 2  # images of each class; fewer do not show how much they vary
-_RESAMPLES_AT_ONCE = 20  # bounds memory; divides 2000, which saves a compilation
+LEAST = 2  # images of each class; fewer do not have a variance
+_RESAMPLE_BATCH = 20  # bounds memory; divides 2000, which saves a compilation
 
 
 class Interval(NamedTuple):
-    """Where a number may lie."""
+    """A confidence interval."""
 
     low: float
     high: float
 
 
-class Aurocs(NamedTuple):
-    """AUROCs of detectors on the same images.
-
-    Attributes:
-      values: (c,) float64.
-      covariance: (c, c) float64, over test images; standard errors are the square
-        roots of its diagonal.
-    """
-
-    values: np.ndarray
-    covariance: np.ndarray
-
-
 class Difference(NamedTuple):
-    """AUROC of one detector less that of another, over test images.
+    """AUROC of one detector minus that of another, over test images.
 
     Attributes:
       value: the difference.
       low, high: its confidence interval.
-      p_value: two-sided, of there being no difference.
+      p_value: two-sided, for the hypothesis that there is none.
     """
 
     value: float
@@ -61,20 +48,16 @@ class Difference(NamedTuple):
 
 
 class SeedDifference(NamedTuple):
-    """Mean AUROC of one system's seeds less that of another's.
+    """Mean AUROC of one system's seeds minus that of another's.
 
     Attributes:
       value: the difference.
-      low, high: its confidence interval over test images, for these very seeds.
-      std_a, std_b: standard deviation of the AUROC over each system's seeds, which
-        is not in the interval; NaN for a single seed.
+      low, high: its confidence interval over test images, for these seeds.
     """
 
     value: float
     low: float
     high: float
-    std_a: float
-    std_b: float
 
 
 def auroc_interval(
@@ -89,8 +72,8 @@ def auroc_interval(
     Stratified: normal images are drawn from the normal ones and anomalous images
     from the anomalous ones, as many as there are, so that no resample lacks a class.
     Perfectly separated scores give [1, 1], and with ten images of a class or fewer
-    the interval is too narrow: it knows no images but these. With several seeds a
-    resample has the same images for all of them.
+    the interval is too narrow: resamples contain only these images. With several
+    seeds, a resample has the same images for all of them.
 
     Args:
       labels: (n,) 1 or True where anomalous.
@@ -108,32 +91,17 @@ def auroc_interval(
     return _percentiles(np.mean(aurocs, axis=1), confidence)
 
 
-def delong(labels: np.ndarray, *scores: np.ndarray) -> Aurocs:
-    """AUROCs with their covariance over test images, DeLong et al. (1988).
-
-    In O(n log n) by sorting, as in Sun and Xu (2014); they take midranks where we
-    take binary searches from both sides of a tie.
-
-    Args:
-      labels: (n,) 1 or True where anomalous.
-      *scores: (n,) of each detector, higher is more anomalous.
-
-    Raises:
-      ValueError: shapes differ, a score is NaN, or a class has fewer than `LEAST`
-        images.
-    """
-    anomalous, normal = _components(labels, scores)
-    covariance = _covariance_of_mean(anomalous) + _covariance_of_mean(normal)
-    return Aurocs(np.mean(anomalous, axis=1), covariance)
-
-
 def paired_difference(
     labels: np.ndarray,
     scores_a: np.ndarray,
     scores_b: np.ndarray,
     confidence: float = 0.95,
 ) -> Difference:
-    """AUROC of `scores_a` less that of `scores_b` on the same images, by `delong`.
+    """AUROC of `scores_a` minus that of `scores_b` on the same images.
+
+    The variance over test images is that of DeLong et al. (1988), in O(n log n) by
+    sorting as in Sun and Xu (2014), who use midranks for ties; here a binary search
+    from both sides of a tie.
 
     Args:
       labels: (n,) 1 or True where anomalous.
@@ -144,7 +112,7 @@ def paired_difference(
       ValueError: as in `auroc_interval`.
     """
     _check_confidence(confidence)
-    # Components are subtracted, not variances: equal ones leave exactly 0.
+    # Components are subtracted, not variances: equal detectors give exactly 0.
     anomalous, normal = (a - b for a, b in _components(labels, (scores_a, scores_b)))
     value = float(np.mean(anomalous))
     variance = np.var(anomalous, ddof=1) / len(anomalous)
@@ -152,7 +120,7 @@ def paired_difference(
     error = float(np.sqrt(variance))
     if error:
         p_value = float(2 * special.ndtr(-abs(value) / error))
-    else:  # every image says the same
+    else:  # the same for every image
         p_value = 0.0 if value else 1.0
     half = float(special.ndtri((1 + confidence) / 2)) * error
     return Difference(value, value - half, value + half, p_value)
@@ -166,13 +134,12 @@ def paired_bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> SeedDifference:
-    """Mean AUROC over the seeds of system a less that of b, on the same images.
+    """Mean AUROC over the seeds of system a minus that of b, on the same images.
 
-    The interval covers the choice of test images and not the randomness of training:
-    a resample draws images, the same ones for all seeds of both systems, stratified
-    as in `auroc_interval`, and the seeds stay as they are. With few seeds, look at
-    `std_a` and `std_b` too: a difference whose interval lies above 0 may yet be the
-    luck of these seeds.
+    The interval covers the choice of test images, not the randomness of training: a
+    resample draws images, the same for all seeds of both systems, stratified as in
+    `auroc_interval`, and keeps the seeds. With few seeds, a difference whose interval
+    lies above 0 may still be due to these seeds.
 
     Args:
       labels: (n,) 1 or True where anomalous.
@@ -193,14 +160,10 @@ def paired_bootstrap(
 
     resampled = _resampled_aurocs(labels, scores, resamples, seed)
     low, high = _percentiles(difference(resampled), confidence)
-    aurocs = np.array([metrics.Sweep.of(labels, one).auroc() for one in scores])
-    return SeedDifference(
-        float(difference(aurocs)),
-        low,
-        high,
-        _std(aurocs[:seeds_a]),
-        _std(aurocs[seeds_a:]),
+    aurocs = np.array(
+        [metrics.ThresholdSweep.of(labels, one).auroc() for one in scores]
     )
+    return SeedDifference(float(difference(aurocs)), low, high)
 
 
 def _resampled_aurocs(
@@ -211,14 +174,14 @@ def _resampled_aurocs(
     ranks = [_ranks(*one) for one in zip(normal_cn, anomalous_cm, strict=True)]
     order_cn, below_cm, up_to_cm = map(np.stack, zip(*ranks, strict=True))
     key = jax.random.key(seed)
-    won_less_lost = _won_less_lost(key, order_cn, below_cm, up_to_cm, resamples)
+    net_wins = _net_wins(key, order_cn, below_cm, up_to_cm, resamples)
     pairs = anomalous_cm.shape[1] * normal_cn.shape[1]
-    # Counts that were rounded (more than 31 bits) may be a little too large.
-    return (1 + np.clip(np.asarray(won_less_lost, np.float64) / pairs, -1, 1)) / 2
+    # Rounded counts (more than 31 bits) may be slightly too large.
+    return (1 + np.clip(np.asarray(net_wins, np.float64) / pairs, -1, 1)) / 2
 
 
 def _ranks(normal: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What `_won_less_lost` takes of one detector: order (n,), below, up_to (m,)."""
+    """Arguments of `_net_wins` for one detector: order (n,), below, up_to (m,)."""
     order = np.argsort(normal)
     below, up_to = (
         np.searchsorted(normal[order], anomalous, side) for side in ("left", "right")
@@ -227,53 +190,53 @@ def _ranks(normal: np.ndarray, anomalous: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 @functools.partial(jax.jit, static_argnames="resamples")
-def _won_less_lost(
+def _net_wins(
     key: jax.Array,
     order_cn: jax.Array,
     below_cm: jax.Array,
     up_to_cm: jax.Array,
     resamples: int,
 ) -> jax.Array:
-    """Pairs in the right order less pairs in the wrong one, (resamples, c).
+    """Pairs in the right order minus pairs in the wrong one, (resamples, c).
 
-    Scores are sorted once, outside: a resample only changes how often each image
-    counts, and the weighted AUROC is then one cumulative sum, O(n).
+    Scores are sorted once, by the caller: a resample only changes how often each image
+    counts, and the weighted AUROC is one cumulative sum, O(n).
 
     Args:
       key: of the draws.
       order_cn: the normal images from the lowest score to the highest.
-      below_cm: how many normal images score lower than each anomalous one.
-      up_to_cm: how many score lower or the same.
-      resamples: how many.
+      below_cm: number of normal images with a lower score than each anomalous one.
+      up_to_cm: number with a lower or equal score.
+      resamples: number of resamples.
     """
     normal, anomalous = order_cn.shape[1], below_cm.shape[1]
-    # Whole numbers as long as all pairs can be counted in 31 bits.
+    # Integers as long as 31 bits can count all pairs.
     dtype = jnp.int32 if normal * anomalous < 2**31 else jnp.float32
-    # Each place of a resample is filled from its own class, the normal ones first.
+    # Each position of a resample is drawn from its class, normal ones first.
     sizes = (normal, anomalous)
     first = np.repeat((0, normal), sizes)
     end = np.repeat((normal, normal + anomalous), sizes)
 
     def resample(key: jax.Array) -> jax.Array:
         drawn = jax.random.randint(key, first.shape, first, end)
-        weights = jnp.bincount(drawn, length=len(first))
-        alarms_n, hits_m = weights[:normal], weights[normal:].astype(dtype)
+        counts = jnp.bincount(drawn, length=len(first))
+        counts_n, counts_m = counts[:normal], counts[normal:].astype(dtype)
 
         def compare(order_n, below_m, up_to_m):
-            found = jnp.append(0, jnp.cumsum(alarms_n[order_n]))
-            won_m, lost_m = found[below_m], found[-1] - found[up_to_m]
-            return jnp.sum(hits_m * (won_m - lost_m).astype(dtype))
+            total = jnp.append(0, jnp.cumsum(counts_n[order_n]))
+            won_m, lost_m = total[below_m], total[-1] - total[up_to_m]
+            return jnp.sum(counts_m * (won_m - lost_m).astype(dtype))
 
         return jax.vmap(compare)(order_cn, below_cm, up_to_cm)
 
     keys = jax.random.split(key, resamples)
-    return jax.lax.map(resample, keys, batch_size=_RESAMPLES_AT_ONCE)
+    return jax.lax.map(resample, keys, batch_size=_RESAMPLE_BATCH)
 
 
 def _components(
     labels: np.ndarray, scores: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the pairs that each image is in and that are in the right order.
+    """Share of each image's pairs that are in the right order.
 
     DeLong's structural components, of the anomalous images (c, m) and of the normal
     ones (c, n); the mean of either is the AUROC.
@@ -291,11 +254,6 @@ def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
     others = np.sort(others)
     left, right = (np.searchsorted(others, scores, side) for side in ("left", "right"))
     return (left + right) / (2 * len(others))
-
-
-def _covariance_of_mean(samples_ck: np.ndarray) -> np.ndarray:
-    """Covariance of the means of c quantities over k samples, (c, c)."""
-    return np.atleast_2d(np.cov(samples_ck)) / samples_ck.shape[1]
 
 
 def _by_class(
@@ -321,7 +279,7 @@ def _by_class(
 
 
 def _percentiles(values: np.ndarray, confidence: float) -> Interval:
-    """The middle of the values that holds `confidence` of them."""
+    """The central interval that contains the share `confidence` of the values."""
     tail = (1 - confidence) / 2
     return Interval(*np.quantile(values, (tail, 1 - tail)).tolist())
 
@@ -329,7 +287,3 @@ def _percentiles(values: np.ndarray, confidence: float) -> Interval:
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence} is not in (0, 1)")
-
-
-def _std(values: np.ndarray) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")

@@ -1,1 +1,1 @@
-"""Processes, devices, files and commands: what every package stands on."""
+"""Processes, devices, files and command lines."""

@@ -1,4 +1,4 @@
-"""Where things are kept that can be fetched or made again."""
+"""Path of the user's cache directory."""
 
 from __future__ import annotations
 

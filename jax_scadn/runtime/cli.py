@@ -1,4 +1,4 @@
-"""What the command lines share: the --config flag and one-line errors."""
+"""Shared parts of the commands: the --config flag and one-line errors."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jax_scadn.runtime import compilation_cache, distributed, errors, memory
-from jax_scadn.settings import configuration
 
 flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
 
 _COMPILATION_CACHE = flags.DEFINE_bool(
     "compilation_cache",
     True,
-    "Keep compiled programs for the next process, in the user's cache folder.",
+    "Keep compiled programs for later processes, in the user's cache directory.",
 )
 _CONFIG = None
 _OUT_OF_MEMORY = (
@@ -34,8 +33,8 @@ _OUT_OF_MEMORY = (
     "--config.scoring.images_per_call or --config.scoring.masks_per_call"
 )
 _LOST = (
-    "another process has stopped, and this one cannot go on without it; start all of "
-    "them again with the same command"
+    "another process has stopped, and this one cannot continue without it; run the "
+    "same command again in all of them to resume"
 )
 
 
@@ -51,42 +50,37 @@ def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 
 def cluster_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Registers what tells one of many processes who and where it is."""
+    """Registers the multi-process flags."""
     flags.DEFINE_string(
         "coordinator_address",
         "",
-        "HOST:PORT of process 0, of many processes that train as one.",
+        "HOST:PORT of process 0, if several processes train together.",
         flag_values=flag_values,
     )
     flags.DEFINE_integer(
-        "num_processes", 0, "How many there are.", flag_values=flag_values
+        "num_processes", 0, "Number of processes.", flag_values=flag_values
     )
     flags.DEFINE_integer(
-        "process_id", -1, "Which one this is, from 0.", flag_values=flag_values
+        "process_id", -1, "Index of this process, from 0.", flag_values=flag_values
     )
     flags.DEFINE_integer(
         "heartbeat_timeout",
         100,
-        "Seconds without a sign of life after which a process is given up.",
+        "Seconds without a heartbeat before a process is considered lost.",
         lower_bound=1,
         flag_values=flag_values,
     )
 
 
-def config() -> ml_collections.ConfigDict:
-    """The resolved settings that the flags give."""
-    return configuration.resolve(open_config())
-
-
 def open_config() -> ml_collections.ConfigDict:
-    """The settings that the flags give, before a preset fills the open fields."""
+    """The settings given by the flags, before a preset fills open fields."""
     if _CONFIG is None or _CONFIG.value is None:
         raise errors.UserError("give --config=FILE, such as --config=configs/lace.py")
     return _CONFIG.value
 
 
 def config_module() -> types.ModuleType:
-    """The settings file itself, for what it has beside `get_config`."""
+    """The settings file as a module, for attributes other than `get_config`."""
     path, _, _ = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
     spec = importlib.util.spec_from_file_location("settings_file", path)
     module = importlib.util.module_from_spec(spec)
@@ -95,33 +89,35 @@ def config_module() -> types.ModuleType:
 
 
 def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
-    """Parses the flags and calls main; a mistake of the user ends as one line.
+    """Parses the flags and calls main; a user error prints one line.
 
-    The exit status is main's (0 where it returns nothing), 2 after a mistake, 130
-    after Ctrl-C.
+    The exit status is main's (0 if it returns None), 2 after a user error, 130 after
+    Ctrl-C.
 
     Args:
-      main: gets what stands on the command line beside the flags.
-      arguments: how many of those it takes.
+      main: receives the positional arguments.
+      arguments: how many of them it accepts.
     """
     logging.set_verbosity(logging.WARNING)
     plain = python_logging.Formatter("%(levelname)s: %(message)s")
     logging.get_absl_handler().setFormatter(plain)
 
     def parse_(argv: list[str]) -> list[str]:
-        left = parse(argv)
-        if len(left) > 1 + arguments:
-            raise errors.UserError(f"{left[-1]!r} is no flag; flags start with --")
+        rest = parse(argv)
+        if len(rest) > 1 + arguments:
+            raise errors.UserError(
+                f"unexpected argument {rest[-1]!r}; flags start with --"
+            )
         if _COMPILATION_CACHE.value:
             compilation_cache.enable()
         memory.trim_after_compilation()
-        return left[1:]
+        return rest[1:]
 
     def start(argv: list[str]) -> int | None:
         if "coordinator_address" in flags.FLAGS:
-            _meet()
+            _join_cluster()
         status = main(argv)
-        distributed.barrier()  # none leaves before process 0 has written everything
+        distributed.barrier()  # no process exits before process 0 has written all files
         return status
 
     try:
@@ -138,33 +134,33 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
         distributed.abort(130)
 
 
-def _meet() -> None:
-    """Starts as one of many processes, where the flags or the environment say so."""
-    found = distributed.detect_cluster(
+def _join_cluster() -> None:
+    """Starts as one of several processes if the flags or the environment say so."""
+    cluster = distributed.detect_cluster(
         os.environ,
         flags.FLAGS.coordinator_address,
         flags.FLAGS.num_processes,
         flags.FLAGS.process_id,
     )
-    distributed.start(found, flags.FLAGS.heartbeat_timeout)
+    distributed.start(cluster, flags.FLAGS.heartbeat_timeout)
 
 
 def parse(
     arguments: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
 ) -> list[str]:
-    """Sets the flags and returns what is left of the arguments, the program first.
+    """Sets the flags and returns the remaining arguments, the program name first.
 
     Raises:
-      errors.UserError: any mistake in the flags or in the settings file.
+      errors.UserError: an error in the flags or in the settings file.
     """
     path = _settings_file(arguments) if "config" in flag_values else ""
     if path and not pathlib.Path(path).is_file():
         raise errors.UserError(_missing_config(path))
     try:
-        left = flag_values(arguments)
+        rest = flag_values(arguments)
         if path:
-            _CONFIG.value.lock()  # raises only now what opening a file raised
-        return left
+            _CONFIG.value.lock()  # raises the errors of opening the file
+        return rest
     except errors.UserError:
         raise
     # The settings file is a program and may raise anything.
@@ -173,7 +169,7 @@ def parse(
 
 
 def _settings_file(arguments: Sequence[str]) -> str:
-    """FILE of --config=FILE[:ARGUMENT]; '' where there is none."""
+    """FILE of --config=FILE[:ARGUMENT]; '' without the flag."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config", "-config", nargs="?")
     known, _ = parser.parse_known_args(arguments[1:])
@@ -182,18 +178,18 @@ def _settings_file(arguments: Sequence[str]) -> str:
 
 def _missing_config(path: str) -> str:
     known = sorted(map(str, pathlib.Path("configs").glob("[!_]*.py")))
-    hint = f"; there are: {', '.join(known)}" if known else ""
+    hint = f"; available: {', '.join(known)}" if known else ""
     return f"the settings file {path} does not exist{hint}"
 
 
 def _explanation(error: Exception, arguments: Sequence[str], path: str) -> str:
-    """One line for what parsing the flags raised, with the place where it is wrong."""
+    """One line for an error raised by parsing the flags, with its location."""
     text = "".join(traceback.format_exception(error))
-    place = rf'File "[^"]*{re.escape(pathlib.Path(path).name)}", line (\d+)'
-    lines = re.findall(place, text) if path else []
+    location = rf'File "[^"]*{re.escape(pathlib.Path(path).name)}", line (\d+)'
+    lines = re.findall(location, text) if path else []
     if lines:
         return f"{path}, line {lines[-1]}: {_last_line(text)}"
-    if "config file" in str(error):  # ml_collections puts a traceback into it
+    if "config file" in str(error):  # its message contains a traceback
         return f"{path} cannot be used: {_last_line(text)}"
     if isinstance(error, (AttributeError, KeyError)):
         return _no_such_setting(str(error), arguments) or f"{path}: {_last_line(text)}"
@@ -207,8 +203,8 @@ def _no_such_setting(text: str, arguments: Sequence[str]) -> str | None:
         flag = argument.partition("=")[0]
         if wrong in flag.split("."):
             meant = re.search(r'Did you mean "(\w+)"', text)
-            hint = f"did you mean {meant[1]}?" if meant else "see configuration.py"
-            return f"there is no setting {flag}; {hint}"
+            hint = f"did you mean {meant[1]}?" if meant else "see docs/settings.md"
+            return f"unknown setting {flag}; {hint}"
     return None
 
 

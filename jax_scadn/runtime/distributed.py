@@ -1,7 +1,7 @@
-"""Many processes that train as one: how they find each other and what they agree on.
+"""Several processes that train together: start-up and communication.
 
-Every process runs the same program on its share of each batch. Process 0 alone prints
-and writes, except for checkpoints, which all write together.
+Every process runs the same program on its shard of each batch. Only process 0 prints
+and writes, except for checkpoints, which all processes write together.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from jax.experimental import multihost_utils
 
 from jax_scadn.runtime import errors, watchdog
 
-_MEETING = 300  # s that processes wait for each other at the start
-_calls = 0  # of `preempted`; the same in all processes
+_JOIN_TIMEOUT = 300  # s that processes wait for each other at the start
+_calls = 0  # of `preempted`; equal in all processes
 
 
 def detect_cluster(
     environ: Mapping[str, str], coordinator: str, processes: int, process: int
 ) -> dict[str, Any] | None:
-    """What `jax.distributed.initialize` has to be told; None for a process alone.
+    """Arguments of `jax.distributed.initialize`; None for a single process.
 
     Args:
       environ: of the process. Kubernetes: the completion index of an indexed Job,
         JAX_COORDINATOR_ADDRESS and NUM_PROCESSES. SLURM: a step of several tasks.
-      coordinator: HOST:PORT of process 0, '' where the environment tells.
-      processes: how many, 0 where the environment tells.
-      process: number of this one, -1 where the environment tells.
+      coordinator: HOST:PORT of process 0, '' to read it from the environment.
+      processes: how many, 0 to read it from the environment.
+      process: index of this one, -1 to read it from the environment.
 
     Raises:
-      errors.UserError: what is told does not suffice.
+      errors.UserError: incomplete or invalid values.
     """
     if processes == 1 and process < 1:
         return None
@@ -47,7 +47,9 @@ def detect_cluster(
         return None
     host, _, port = coordinator.rpartition(":")
     if not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
-        raise errors.UserError(f"process 0 is not at {coordinator!r}: give HOST:PORT")
+        raise errors.UserError(
+            f"coordinator address {coordinator!r} must be HOST:PORT of process 0"
+        )
     processes = processes or _number(environ, "NUM_PROCESSES", 0)
     if process < 0:
         process = _number(environ, "JOB_COMPLETION_INDEX", -1)
@@ -64,26 +66,28 @@ def detect_cluster(
     }
 
 
-def start(found: dict[str, Any] | None, heartbeat_timeout: int) -> None:
-    """Meets the other processes; has to come before JAX's first computation.
+def start(cluster: dict[str, Any] | None, heartbeat_timeout: int) -> None:
+    """Connects to the other processes; must precede JAX's first computation.
 
     Args:
-      found: by `detect_cluster`.
+      cluster: from `detect_cluster`.
       heartbeat_timeout: seconds without a heartbeat before a process is considered
-        lost, and all others end.
+        lost, and all others exit.
     """
-    if found is None:
+    if cluster is None:
         return
-    # JAX aborts a process that has lost the others. It says why; the stacks of all
-    # threads, which absl makes Python print then, would only hide it.
+    # JAX aborts a process that has lost the others, with a message; the stacks of all
+    # threads, which absl makes Python print then, would hide it.
     faulthandler.disable()
-    at = found.get("coordinator_address", "the first task of the SLURM step")
-    absent = f"not all processes have come to {at}; start each of them, in any order"
-    # Sooner than JAX, which would abort this process with words of its own.
-    with watchdog.Watchdog(_MEETING, absent):
+    at = cluster.get("coordinator_address", "the first task of the SLURM step")
+    absent = (
+        f"not all processes have connected to {at}; start all of them, in any order"
+    )
+    # Before JAX would abort this process with its own message.
+    with watchdog.Watchdog(_JOIN_TIMEOUT, absent):
         jax.distributed.initialize(
-            **found,
-            initialization_timeout=2 * _MEETING,
+            **cluster,
+            initialization_timeout=2 * _JOIN_TIMEOUT,
             heartbeat_timeout_seconds=heartbeat_timeout,
         )
     barrier()
@@ -97,9 +101,9 @@ def is_primary() -> bool:
 
 
 def broadcast_from_primary(value: bool) -> bool:
-    """What process 0 says, in all processes.
+    """Broadcasts a bool from process 0.
 
-    Files that process 0 writes may not yet be there for the others to see.
+    Files that process 0 writes may not be visible to the others yet.
     """
     if not jax.distributed.is_initialized():
         return value
@@ -107,14 +111,14 @@ def broadcast_from_primary(value: bool) -> bool:
 
 
 def barrier() -> None:
-    """Until all processes are here, so that all see what process 0 has written."""
+    """Barrier: afterwards all processes see the files of process 0."""
     broadcast_from_primary(True)
 
 
 def preempted() -> bool:
-    """Whether a process was sent SIGTERM; true in all of them at the same call.
+    """Whether any process received SIGTERM; true in all of them at the same call.
 
-    All processes have to call it equally often. False in a process alone.
+    All processes must call it equally often. False in a single process.
     """
     global _calls
     _calls += 1
@@ -124,16 +128,16 @@ def preempted() -> bool:
 
 
 def gather_to_host(tree: Any) -> Any:
-    """NumPy arrays of what is spread over the devices of all processes."""
+    """NumPy arrays of a tree that is sharded over the devices of all processes."""
     if jax.process_count() == 1:
-        return jax.device_get(tree)  # of all leaves at once
+        return jax.device_get(tree)  # all leaves at once
     return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def abort(status: int) -> None:
-    """Ends a process that failed, without the usual wait for the others to end.
+    """Exits a failed process without waiting for the others.
 
-    They notice that it is gone and end, too.
+    They detect that it is lost and exit, too.
     """
     if jax.distributed.is_initialized():
         sys.stdout.flush()
@@ -147,4 +151,4 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     try:
         return int(text)
     except ValueError:
-        raise errors.UserError(f"{name}={text}: give a whole number") from None
+        raise errors.UserError(f"{name}={text} must be an integer") from None

@@ -1,8 +1,8 @@
-"""The one exception that stands for a mistake its user can mend."""
+"""An error caused by user input or settings."""
 
 
 class UserError(Exception):
-    """Bad input or setting. The message is one line that says what to do.
+    """Invalid input or setting. The message is one line that says what to do.
 
-    Command lines print it after `error:` and exit with status 2 (`cli.run`).
+    Commands print it after `error:` and exit with status 2 (`cli.run`).
     """

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path, tag: str = "") -> Iterator[pathlib.Path]:
-    """A file beside `path` that takes its place once the block has ended well.
+    """A temporary file next to `path` that replaces it if the block succeeds.
 
-    The folder is made if it does not exist; the ending is kept, as it may tell the
-    format. Who writes while others may write the same file gives a tag of its own.
+    The directory is created if it does not exist; the suffix is kept, as it may
+    determine the format. Concurrent writers must pass distinct tags.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}{tag}.part{path.suffix}")
@@ -23,14 +23,14 @@ def replacing(path: pathlib.Path, tag: str = "") -> Iterator[pathlib.Path]:
         os.replace(part, path)
     except OSError as error:
         if error.errno is not None and error.filename is None:
-            error.filename = str(path)  # a full disk does not tell it
+            error.filename = str(path)  # missing if the disk is full
         raise
     finally:
         part.unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes UTF-8; names of files that are not UTF-8 stand in it with backslashes."""
-    # Tasks of a sweep may note the same things at once.
+    """Writes UTF-8; file names that are not UTF-8 are escaped with backslashes."""
+    # Tasks of a sweep may write the same file concurrently.
     with replacing(path, secrets.token_hex(4)) as part:
         part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

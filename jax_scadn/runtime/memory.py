@@ -1,4 +1,4 @@
-"""What XLA's compiler has taken goes back to the system."""
+"""Returns memory freed after XLA compilations to the OS."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import functools
 import jax
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
-_LONG = 0.1  # seconds; shorter ones leave little
+_LONG = 0.1  # seconds; shorter compilations leave little
 
 
 @functools.cache
 def trim_after_compilation() -> None:
-    """Has free memory returned after each compilation, or after one was found on disk.
+    """Returns free memory after each compilation, or after loading a cached program.
 
-    The program of a full-width network leaves 250 MiB in the allocator's lists. They
-    would stay with the process beside what it computes. Only glibc's allocator is told
-    so; elsewhere nothing happens.
+    Compiling a full-width network leaves 250 MiB in the allocator's lists, which would
+    stay with the process. Only for glibc's allocator; a no-op elsewhere.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

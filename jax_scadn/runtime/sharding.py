@@ -1,7 +1,7 @@
-"""Where arrays live: a mesh over the devices of all processes.
+"""Sharding of arrays over a mesh of the devices of all processes.
 
-Its axis 'batch' splits the images, so that each process holds a run of rows of a batch.
-In scoring its axis 'masks' splits the work on each of the images.
+The axis 'batch' splits the images: each process holds consecutive rows of a batch. In
+scoring, the axis 'masks' splits the work on each image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BATCH, MASKS = "batch", "masks"
 
 
 def mesh(batch_size: int) -> Mesh:
-    """Over as many devices as share the batch evenly, all of them if they can.
+    """A mesh over the largest number of devices that share the batch evenly.
 
     Raises:
       errors.UserError: the processes cannot share it evenly.
@@ -45,54 +45,54 @@ def mesh(batch_size: int) -> Mesh:
 
 
 def variant_mesh(count: int) -> tuple[Mesh, int]:
-    """A mesh for that many things of their own, and their number rounded up to it.
+    """A mesh for independent variants, and their number rounded up to fill it.
 
     Raises:
-      errors.UserError: there are several processes.
+      errors.UserError: several processes.
     """
     if jax.process_count() > 1:
         raise errors.UserError(
-            "variants in one step are trained in one process: give "
-            "--variant_batching=map, or spread them by launch.sweep"
+            "vectorized variants are trained in one process: set "
+            "--variant_batching=map, or distribute them with launch.sweep"
         )
     used = min(count, jax.local_device_count())
     return _mesh(used), -(-count // used) * used
 
 
-def scoring_mesh(images: int, shares: int = 1) -> tuple[Mesh, int]:
-    """Over all devices, and the number of images rounded up to fill them.
+def scoring_mesh(images: int, shards_per_image: int = 1) -> tuple[Mesh, int]:
+    """A mesh over all devices, and the number of images rounded up to fill it.
 
-    Where there are fewer images than devices, several devices share an image.
+    With fewer images than devices, several devices share an image.
 
     Args:
-      images: to be scored together.
-      shares: into how many equal shares the work on one image can be split.
+      images: number of images scored together.
+      shards_per_image: equal shards into which the work on an image can be split.
     """
     devices, local = jax.device_count(), jax.local_device_count()
     sharing = max(
         n
-        for n in range(1, shares + 1)
-        if shares % n == local % n == 0 and (n == 1 or n * images <= devices)
+        for n in range(1, shards_per_image + 1)
+        if shards_per_image % n == local % n == 0 and (n == 1 or n * images <= devices)
     )
     groups = devices // sharing
     return _mesh(local, sharing), -(-images // groups) * groups
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis over all devices of the mesh."""
+    """The first axis sharded over all devices of the mesh."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on each device."""
+    """The full array on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def warm_up_collectives(mesh: Mesh) -> None:
-    """Makes the devices of all processes find each other, where there are several.
+    """Runs one collective operation, if there are several processes.
 
-    On CPUs the first one to compute together waits 30 s for the others to come: less
-    than they may differ in what they need to read files or to compile a step.
+    On CPUs the first collective waits only 30 s for the other processes, which may
+    differ by more in the time to read files or to compile a step.
     """
     if jax.process_count() > 1:
         distributed.barrier()
@@ -101,12 +101,12 @@ def warm_up_collectives(mesh: Mesh) -> None:
 
 
 def shard_batch(mesh: Mesh, rows: Any) -> Any:
-    """A tree of batches out of the rows that each process holds, in their order."""
+    """A tree of global batches from the rows of each process, in process order."""
     return _put(rows, batch_sharding(mesh))
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """The tree on each device; all processes have to give the same."""
+    """The tree on each device; all processes must pass the same values."""
     return _put(tree, replicated(mesh))
 
 
@@ -119,16 +119,16 @@ def _put(tree: Any, sharding: NamedSharding) -> Any:
 
 
 def shard_map_images(mesh: Mesh, function: Callable, replicated: int) -> Callable:
-    """The function run by each device on its own images, without communication.
+    """A function that each device runs on its own images, without communication.
 
     A `vmap` over masks whose images are sharded by the compiler would gather all
     images on all devices.
 
     Args:
-      mesh: over which the images are split.
-      function: takes `replicated` whole arguments, then images; returns arrays with
-        the images' axis first. Devices that share an image have to return the same.
-      replicated: how many arguments every device gets whole.
+      mesh: its batch axis splits the images.
+      function: takes `replicated` arguments, then images; returns arrays with the
+        images' axis first. Devices that share an image must return the same.
+      replicated: number of arguments that every device gets in full.
     """
     return jax.shard_map(
         function,
@@ -139,19 +139,30 @@ def shard_map_images(mesh: Mesh, function: Callable, replicated: int) -> Callabl
     )
 
 
-def map_shards(mesh: Mesh, function: Callable) -> Callable:
-    """The function run by each device on its own share of all arguments."""
-    return jax.shard_map(
-        function,
-        mesh=mesh,
-        in_specs=PartitionSpec(BATCH),
-        out_specs=PartitionSpec(BATCH),
-        check_vma=False,
-    )
+def map_shards(mesh: Mesh, function: Callable, replicated: int = 0) -> Callable:
+    """A function that each device runs on its own shard of the arguments.
+
+    Args:
+      mesh: its batch axis splits the first axis of the arguments.
+      function: takes `replicated` arguments, then sharded ones.
+      replicated: number of arguments that every device gets in full.
+    """
+
+    def mapped(*arguments):
+        split = len(arguments) - replicated
+        return jax.shard_map(
+            function,
+            mesh=mesh,
+            in_specs=(PartitionSpec(),) * replicated + (PartitionSpec(BATCH),) * split,
+            out_specs=PartitionSpec(BATCH),
+            check_vma=False,
+        )(*arguments)
+
+    return mapped
 
 
 def _mesh(used: int, sharing: int = 1) -> Mesh:
-    """Over the first devices of each process, in the order of the processes."""
+    """A mesh over the first devices of each process, in process order."""
     ordered = sorted(
         jax.devices(), key=lambda device: (device.process_index, device.id)
     )

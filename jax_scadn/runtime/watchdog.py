@@ -10,32 +10,32 @@ import traceback
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 _STALLED = (
-    "a file system that stalls, or another process that does; what was saved before is "
-    "whole, and the same command goes on from it"
+    "a file system or another process has stalled; earlier checkpoints are complete, "
+    "run the same command again to resume"
 )
 
 
 class Watchdog:
-    """Ends the process with one line and status 2 unless `heartbeat` comes in time.
+    """Exits with one line and status 2 unless `heartbeat` is called in time.
 
-    What hangs in the operating system cannot be interrupted; only another thread can
-    still say so. Other processes that wait for this one then notice that it is gone.
+    Calls that hang in the operating system cannot be interrupted; only another thread
+    can report them. Processes that wait for this one then detect that it is lost.
 
     Args:
-      seconds: without `heartbeat`; 0 waits for ever.
-      meaning: what it means that nothing happens, and what to do then.
+      seconds: without a heartbeat; 0 turns the watchdog off.
+      meaning: the likely cause, and what to do.
     """
 
     def __init__(self, seconds: float, meaning: str = _STALLED):
         self._seconds = seconds
         self._meaning = meaning
-        self._told = threading.Event()
-        self._over = False
+        self._event = threading.Event()
+        self._stopped = False
         self._watched = threading.get_ident()
 
     def heartbeat(self) -> None:
         """Resets the timer."""
-        self._told.set()
+        self._event.set()
 
     def __enter__(self) -> Watchdog:
         if self._seconds:
@@ -43,24 +43,24 @@ class Watchdog:
         return self
 
     def __exit__(self, *_) -> None:
-        self._over = True
-        self._told.set()
+        self._stopped = True
+        self._event.set()
 
     def _watch(self) -> None:
-        while self._told.wait(self._seconds):
-            if self._over:
+        while self._event.wait(self._seconds):
+            if self._stopped:
                 return
-            self._told.clear()
+            self._event.clear()
         print(
-            f"error: nothing has happened for {self._seconds:g} s in {self._place()}: "
+            f"error: no progress for {self._seconds:g} s in {self._location()}: "
             f"{self._meaning}",
             file=sys.stderr,
             flush=True,
         )
         os._exit(2)
 
-    def _place(self) -> str:
-        """Where the watched thread is, in this package."""
+    def _location(self) -> str:
+        """The innermost function of this package in the watched thread."""
         frame = sys._current_frames()[self._watched]
         ours = [
             f"{pathlib.Path(at.filename).name}, {at.name}"

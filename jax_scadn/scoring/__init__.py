@@ -1,1 +1,1 @@
-"""From reconstructions under masks to anomaly maps and image scores."""
+"""Masks, and merging of per-scale maps into anomaly maps and image scores."""

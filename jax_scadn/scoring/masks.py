@@ -1,7 +1,4 @@
-"""SCADN's striped masks; nothing else knows how they look.
-
-A mask is 1 where pixels are removed and 0 where they are known.
-"""
+"""Striped masks of SCADN: 1 where pixels are masked, 0 where they are visible."""
 
 import numpy as np
 
@@ -11,14 +8,14 @@ MASKS_PER_SCALE = 4
 def striped(size: int, stripe_pairs: tuple[int, ...]) -> np.ndarray:
     """Masks of every scale: vertical, its complement, horizontal, its complement.
 
-    With k stripe pairs a stripe is size / (2k) pixels wide; the first vertical
-    mask of a scale removes the stripe at column 0, the first horizontal one the
-    stripe at row 0. Where 2k does not divide the size, the stripes are those of
-    the 512-pixel mask, resized to the nearest neighbour.
+    With k stripe pairs a stripe is size / (2k) pixels wide; the first vertical mask
+    of a scale masks the stripe at column 0, the first horizontal mask the stripe at
+    row 0. If 2k does not divide the size, the stripes are those of the 512-pixel mask,
+    resized by nearest neighbour.
 
     Args:
       size: height and width in pixels.
-      stripe_pairs: k of each scale, from large stripes to small ones.
+      stripe_pairs: k of each scale, from wide stripes to narrow ones.
 
     Returns:
       (4 * scales, size, size) float32 of zeros and ones.
@@ -26,8 +23,8 @@ def striped(size: int, stripe_pairs: tuple[int, ...]) -> np.ndarray:
     masks = []
     for pairs in stripe_pairs:
         stripe = np.arange(size) * 2 * pairs // size
-        removed = (stripe % 2 == 0).astype(np.float32)
-        vertical = np.broadcast_to(removed, (size, size))
+        masked = (stripe % 2 == 0).astype(np.float32)
+        vertical = np.broadcast_to(masked, (size, size))
         horizontal = vertical.T
         masks += [vertical, 1 - vertical, horizontal, 1 - horizontal]
     return np.stack(masks)

@@ -1,4 +1,4 @@
 """PyTorch state dicts of the authors' SCADN and UTAD -> Flax variables.
 
-The command line is `__main__.py`.
+The command is `__main__.py`.
 """

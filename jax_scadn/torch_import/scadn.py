@@ -1,4 +1,4 @@
-"""State dicts of the authors' SCADN."""
+"""State dicts of the authors' SCADN code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from jax_scadn.networks.pretrained import state_dict
 
-NETWORKS = ("generator",)  # of which state dicts make a detector
+NETWORKS = ("generator",)  # whose state dicts make up a detector
 
 _ENCODER = (1, 4, 7, 10)  # positions in PyTorch's nn.Sequential
 _RESIDUAL = (1, 5)
@@ -48,10 +48,10 @@ def generator_params(arrays: Mapping[str, np.ndarray]):
 
     Args:
       arrays: PyTorch's state dict, or one with the prefix `generator.`; the number
-        of residual blocks is read off its names.
+        of residual blocks is inferred from its names.
 
     Raises:
-      errors.UserError: a parameter is missing or one is left over.
+      errors.UserError: a parameter is missing or unexpected.
     """
     arrays = state_dict.without_prefix(arrays, "generator.")
     blocks = len({name.split(".")[1] for name in arrays if name.startswith("middle.")})
@@ -63,10 +63,10 @@ def discriminator_variables(arrays: Mapping[str, np.ndarray]):
 
     Args:
       arrays: PyTorch's state dict, or one with the prefix `discriminator.`; the
-        names under `features.` are aliases of `conv1.` and are passed over.
+        names under `features.` are aliases of `conv1.` and are ignored.
 
     Raises:
-      errors.UserError: a parameter is missing or one is left over.
+      errors.UserError: a parameter is missing or unexpected.
     """
     arrays = state_dict.without_prefix(arrays, "discriminator.")
     arrays = {k: v for k, v in arrays.items() if not k.startswith("features.")}
@@ -78,7 +78,7 @@ def discriminator_variables(arrays: Mapping[str, np.ndarray]):
 def trained(
     config: ml_collections.ConfigDict, arrays: Mapping[str, Mapping[str, np.ndarray]]
 ) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
-    """The settings with the sizes that the weights have, and weights by stage.
+    """The settings with the sizes of the weights, and the results of the stages.
 
     Args:
       config: resolved settings.
@@ -89,4 +89,4 @@ def trained(
     config.model.width = params["encoder_0"]["conv"]["kernel"].shape[-1]
     config.model.blocks = sum(name.startswith("block_") for name in params)
     config.data.channels = params["decoder_3"]["conv"]["bias"].shape[0]
-    return config, {"": params}
+    return config, {"inpainting": params}

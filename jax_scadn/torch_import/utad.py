@@ -1,4 +1,4 @@
-"""State dicts of the authors' UTAD.
+"""State dicts of the authors' UTAD code.
 
 Names are mapped to Flax names that start with the collection, 'params' or
 'batch_stats'.
@@ -15,10 +15,10 @@ import numpy as np
 
 from jax_scadn.networks.pretrained import state_dict
 
-NETWORKS = ("ie_net", "gen_i", "gen_m")  # of which state dicts make a detector
+NETWORKS = ("ie_net", "gen_i", "gen_m")  # whose state dicts make up a detector
 
-# Branches of an inception block: PyTorch's name, the place of the convolution in its
-# nn.Sequential, with the batch norm behind it, and our name.
+# Branches of an inception block: PyTorch's name, the index of the convolution in its
+# nn.Sequential, which the batch norm follows, and our name.
 _BRANCHES = (
     ("block1x1", 0, "1x1"),
     ("block3x3", 0, "3x3"),
@@ -33,9 +33,9 @@ def ie_net_names(encoder_blocks: int = 4, decoder_blocks: int = 4) -> dict[str, 
     blocks |= {f"decoder.{2 * i}": f"decoder_{i}" for i in range(decoder_blocks)}
     names = {}
     for torch_block, flax_block in blocks.items():
-        for torch_branch, place, branch in _BRANCHES:
-            conv = f"{torch_block}.{torch_branch}.{place}"
-            norm = f"{torch_block}.{torch_branch}.{place + 1}"
+        for torch_branch, index, branch in _BRANCHES:
+            conv = f"{torch_block}.{torch_branch}.{index}"
+            norm = f"{torch_block}.{torch_branch}.{index + 1}"
             flax_norm = f"{flax_block}/norm_{branch}"
             names |= {
                 f"{conv}.weight": f"params/{flax_block}/conv_{branch}/conv/kernel",
@@ -89,9 +89,9 @@ def image_discriminator_names(scales: int = 3) -> dict[str, str]:
     """PyTorch name -> Flax name of the image discriminator's parameters."""
     return _with_bias(
         {
-            f"cnns.{scale}.{place}": f"scale_{scale}/conv_{i}/conv"
+            f"cnns.{scale}.{index}": f"scale_{scale}/conv_{i}/conv"
             for scale in range(scales)
-            for i, place in enumerate((0, 2, 5, 8))
+            for i, index in enumerate((0, 2, 5, 8))
         }
     )
 
@@ -114,10 +114,10 @@ def ie_net_variables(arrays: Mapping[str, np.ndarray]):
 
     Args:
       arrays: PyTorch's state dict, or one with the prefix `ie_net.`; the numbers of
-        blocks are read off its names, and PyTorch's counts of batches passed over.
+        blocks are inferred from its names; PyTorch's counts of batches are ignored.
 
     Raises:
-      errors.UserError: a parameter is missing or one is left over.
+      errors.UserError: a parameter is missing or unexpected.
     """
     arrays = state_dict.without_prefix(arrays, "ie_net.")
     arrays = {k: v for k, v in arrays.items() if not k.endswith(".num_batches_tracked")}
@@ -133,11 +133,11 @@ def expert_net_variables(arrays: Mapping[str, np.ndarray]):
 
     Args:
       arrays: PyTorch's state dict, or one with the prefix `gen_i.` or `gen_m.`; the
-        number of residual blocks is read off its names. PyTorch's AdaIN has running
-        means and variances that it never uses; they are passed over.
+        number of residual blocks is inferred from its names. PyTorch's AdaIN has
+        running means and variances that it never uses; they are ignored.
 
     Raises:
-      errors.UserError: a parameter is missing or one is left over.
+      errors.UserError: a parameter is missing or unexpected.
     """
     for prefix in ("gen_i.", "gen_m."):
         arrays = state_dict.without_prefix(arrays, prefix)
@@ -150,9 +150,9 @@ def expert_net_variables(arrays: Mapping[str, np.ndarray]):
 def trained(
     config: ml_collections.ConfigDict, arrays: Mapping[str, Mapping[str, np.ndarray]]
 ) -> tuple[ml_collections.ConfigDict, dict[str, Any]]:
-    """The settings with the sizes that the weights have, and weights by stage.
+    """The settings with the sizes of the weights, and the results of the stages.
 
-    Pools and upsamplings leave no trace in the weights: they stay those of the
+    Pools and upsamplings cannot be inferred from the weights: they are those of the
     settings.
 
     Args:
@@ -183,7 +183,7 @@ def trained(
 
 
 def _features(params: Mapping[str, Any], prefix: str) -> tuple[int, ...]:
-    """Channels of a branch of each inception block."""
+    """Channels per branch of each inception block."""
     blocks = sorted(
         (name for name in params if name.startswith(prefix)),
         key=lambda name: int(name.removeprefix(prefix)),
@@ -196,6 +196,6 @@ def _features(params: Mapping[str, Any], prefix: str) -> tuple[int, ...]:
 
 
 def _count(pattern: str, arrays: Mapping[str, np.ndarray]) -> int:
-    """How many numbers stand in the place of the pattern's group."""
+    """Number of distinct matches of the pattern's group."""
     matches = (re.match(pattern, name) for name in arrays)
     return len({match[1] for match in matches if match})

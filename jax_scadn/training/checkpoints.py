@@ -1,4 +1,4 @@
-"""Everything on disk that Orbax writes; the only file that imports it."""
+"""Checkpointing (the only module that imports Orbax)."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ class Checkpoints:
             raise errors.UserError(
                 f"step {step} cannot be saved in {manager.directory}: "
                 f"{_first_line(error)}; the checkpoint of step "
-                f"{self._last.latest_step() or 0} is whole, and the same command goes "
-                "on from it"
+                f"{self._last.latest_step() or 0} is complete; run the same command "
+                "again to resume from it"
             ) from error
 
     def restore_best(self, like: Any) -> Any | None:
@@ -153,20 +153,21 @@ def save_params(folder: pathlib.Path, params: Any) -> None:
         ) from error
 
 
-def load_params(folder: pathlib.Path, like: Any) -> Any:
-    """Reads what `save_params` wrote.
+def load_params(folder: pathlib.Path, sharding: jax.sharding.Sharding) -> Any:
+    """Reads what `save_params` wrote; shapes and types are those of the file.
 
     Args:
-      folder: where it stands.
-      like: a tree of `jax.ShapeDtypeStruct` with the wanted shardings.
+      folder: where it was written.
+      sharding: of all arrays.
 
     Raises:
-      errors.UserError: nothing is there, or it does not fit.
+      errors.UserError: nothing is there, or it cannot be read.
     """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(folder.absolute(), like)
-    except (ValueError, KeyError, OSError) as error:
+            saved = checkpointer.metadata(folder.absolute()).item_metadata.tree
+            return checkpointer.restore(folder.absolute(), abstract(saved, sharding))
+    except (AttributeError, ValueError, KeyError, OSError) as error:
         raise errors.UserError(
             f"the weights in {folder} cannot be read: {_first_line(error)}"
         ) from error

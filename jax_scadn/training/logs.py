@@ -16,6 +16,7 @@ import tqdm
 from jax_scadn.runtime import errors, files
 
 LOG = "log.jsonl"
+_SHOWN = 2  # losses in the progress bar
 
 
 class Writer:
@@ -76,10 +77,10 @@ class Writer:
         self._line(line)
         for name, value in line.items():
             self._board.add_scalar(name, value, step)
+        losses = [name for name in values if name.endswith("_loss")]
         shown = {
-            name.removesuffix("_loss"): f"{value:.4f}"
-            for name, value in values.items()
-            if name in ("reconstruction_loss", "discriminator_loss")
+            name.removesuffix("_loss"): f"{values[name]:.4f}"
+            for name in losses[:_SHOWN]
         }
         self._bar.set_postfix(shown | {"images/s": f"{rate:.1f}"}, refresh=False)
 

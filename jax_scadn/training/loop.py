@@ -7,84 +7,63 @@ import functools
 import math
 import pathlib
 import signal
-import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
+from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 from jax_scadn.runtime import distributed, errors, sharding, watchdog
+from jax_scadn.settings import resolve
 from jax_scadn.training import checkpoints as checkpoints_lib
-from jax_scadn.training import logs
+from jax_scadn.training import logs, preemption, protocol
 from jax_scadn.training.selection import Selection
 
 _PICTURES = 4  # images in TensorBoard
 
 
-class Stage(Protocol):
-    """What a method trains: pure functions over one state.
-
-    Hashable and equal where the compiled step is: everything that may vary without
-    another program is in the hyperparameters, whose leaves are arrays.
-
-    Attributes:
-      folder: of the stage in the work directory; '' is the work directory itself.
-    """
-
-    folder: str
-
-    def schedule(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        """The settings with `batch_size`, `epochs` and `steps` of the stage."""
-
-    def source(
-        self,
-        config: ml_collections.ConfigDict,
-        train: records.Split,
-        trained: dict[str, Any],
-        workdir: pathlib.Path,
-    ) -> Sequence[dict[str, np.ndarray]]:
-        """What the stage sees of the training images; `trained` by stage folder."""
-
-    def init(self, seed: int | jax.Array) -> Any:
-        """The state before the first update; its `step` counts finished updates."""
-
-    def hyperparameters(self, config: ml_collections.ConfigDict) -> Any:
-        """Arrays."""
-
-    def step(self, state: Any, hyper: Any, batch: dict[str, jax.Array]):
-        """One update: (state, losses by name)."""
-
-    def params(self, state: Any) -> Any:
-        """The weights that inference needs."""
-
-    def picture(self, params: Any, hyper: Any, batch: dict[str, jax.Array]):
-        """Images beside what the networks make of them, (B, H, n W, C) in [0, 1]."""
-
-
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def train_step(stage, state, hyper, batch):
+def train_step(stage, state, hyper, context, seed, batch):
     """One update. Runs with the same stage share the compiled program."""
-    return stage.step(state, hyper, batch)
+    return update(stage, state, hyper, context, seed, batch)
+
+
+def update(stage, state, hyper, context, seed, batch):
+    """One update of a stage, with the key of its step and images in [0, 1].
+
+    Args:
+      stage: see `protocol.GradientStage`.
+      state: before the update; `step` counts finished ones.
+      hyper: arrays.
+      context: see `protocol.Context`.
+      seed: of the run; the key of a step is fold_in(key(seed), step).
+      batch: images by name, uint8 or uint16.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    images = jax.tree.map(images_lib.as_float, batch)
+    return stage.step(state, hyper, context, key, images)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def init(stage, seed):
+def init(stage, seed, context, examples):
     """The state before the first update."""
-    return stage.init(seed)
+    images = jax.tree.map(images_lib.as_float, examples)
+    return stage.init(jax.random.key(seed), context, images)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _picture(stage, params, hyper, batch):
-    return stage.picture(params, hyper, batch)
+def _preview(stage, result, hyper, context, batch):
+    images = jax.tree.map(images_lib.as_float, batch)
+    return stage.preview(result, hyper, context, images)
 
 
-def total_steps(schedule: ml_collections.ConfigDict, images: int) -> int:
-    """Updates that a schedule asks for, for that many training images."""
-    epoch = pipeline.batches_per_epoch(images, schedule.batch_size)
-    return schedule.steps or schedule.epochs * epoch
+def total_steps(budget: ml_collections.ConfigDict, images: int) -> int:
+    """Updates that a stage's budget asks for, for that many training images."""
+    epoch = pipeline.batches_per_epoch(images, budget.batch_size)
+    return budget.steps or budget.epochs * epoch
 
 
 class Run:
@@ -92,10 +71,11 @@ class Run:
 
     Args:
       config: resolved settings.
-      method: whose stage it is; it measures the weights to be selected.
+      method: whose stage it is; its `validation_error` selects weights.
       stage: what to train.
-      source: elements of batches, see `Stage.source`.
-      train: normal images, to select weights with.
+      train: normal images.
+      context: see `protocol.Context`; the same arrays for all runs of a batch where
+        they are frozen.
       folder: gets `checkpoints/`, `log.jsonl` and `tensorboard/`.
     """
 
@@ -103,22 +83,25 @@ class Run:
         self,
         config: ml_collections.ConfigDict,
         method,
-        stage: Stage,
-        source: Sequence[dict[str, np.ndarray]],
+        stage: protocol.GradientStage,
         train: records.Split,
+        context: protocol.Context,
         folder: pathlib.Path,
     ):
-        schedule = stage.schedule(config)
+        source = pipeline.Images(train)
+        budget = stage.budget(config)
         self.config = config
         self.stage = stage
-        self.batch_size = schedule.batch_size
-        self.hyper = stage.hyperparameters(config)
-        self.steps = total_steps(schedule, len(source))
+        self.context = context
+        self.seed = np.uint32(config.seed)
+        self.batch_size = budget.batch_size
+        self.steps = total_steps(budget, len(train))
+        self.hyper = stage.hyperparameters(config, self.steps)
         self.failure: errors.UserError | None = None
         self._iterator = pipeline.training_iterator(
             source, self.batch_size, config.seed, config.data.flip, config.data.threads
         )
-        self._shown = pipeline.first(source, _PICTURES)
+        self._examples = pipeline.first(source, _PICTURES)
         self._selection = Selection(config, method, train, self.batch_size)
         self._folder = folder
 
@@ -145,9 +128,9 @@ class Run:
         return self.step < self.steps and self.failure is None
 
     def start(self, mesh: jax.sharding.Mesh) -> Any:
-        """The state to go on from, restored or fresh; it moves the data along."""
+        """The state to resume from, restored or fresh; it moves the data along."""
         if self._checkpoints.last_step is None:
-            return sharding.replicate(mesh, init(self.stage, self.config.seed))
+            return sharding.replicate(mesh, init(*self._init_arguments))
         return self._checkpoints.restore(self._like(mesh), self._iterator)
 
     def next_batch(self) -> dict[str, np.ndarray]:
@@ -170,11 +153,11 @@ class Run:
             return
         # Before the save: a run that is killed in between selects once more.
         if self._selection.due(self.step):
-            params = self.stage.params(state())
-            error = self._selection.error(params)
+            result = self.stage.result(state())
+            error = self._selection.error(result, self.context)
             self._writer.scalar(self.step, "selection_error", error)
             if error < self._checkpoints.best_error:
-                self._checkpoints.save_best(self.step, params, error)
+                self._checkpoints.save_best(self.step, result, error)
         if self.saves(leaving):
             self._checkpoints.save(self.step, state(), self._iterator)
             self._kept = self.step
@@ -182,9 +165,12 @@ class Run:
     def draw(self, state: Callable[[], Any]) -> None:
         """A picture for TensorBoard, where one is due."""
         every = self.config.training.picture_every
-        if every > 0 and self.step % every == 0:
-            params = self.stage.params(state())
-            picture = _picture(self.stage, params, self.hyper, self._shown)
+        due = every > 0 and self.step % every == 0
+        if due and hasattr(self.stage, "preview"):
+            result = self.stage.result(state())
+            picture = _preview(
+                self.stage, result, self.hyper, self.context, self._examples
+            )
             picture = np.concatenate(distributed.gather_to_host(picture))
             self._writer.picture(self.step, "training images", picture)
 
@@ -196,8 +182,7 @@ class Run:
             if not math.isfinite(value):
                 self.failure = errors.UserError(
                     f"{name} is {value} at step {step}; the last checkpoint is of step "
-                    f"{self._checkpoints.last_step or 0}. Lower "
-                    "--config.optimizer.learning_rate, or use --config.dtype=float32"
+                    f"{self._checkpoints.last_step or 0}. {self._remedy()}"
                 )
                 return
         self._writer.write(step, losses)
@@ -205,15 +190,42 @@ class Run:
     def result(self, state: Callable[[], Any]) -> Any:
         """The weights to detect with: the last ones, or those selected."""
         if self._selection.wanted:
-            like = self.stage.params(self._like(sharding.mesh(self.batch_size)))
+            like = self.stage.result(self._like(sharding.mesh(self.batch_size)))
             best = self._checkpoints.restore_best(like)
             if best is not None:
                 return best
-        return self.stage.params(state())
+        return self.stage.result(state())
+
+    def abstract_step(self) -> tuple[Any, ...]:
+        """Arguments that `train_step` can be lowered with."""
+        batch = {
+            name: jax.ShapeDtypeStruct((self.batch_size, *x.shape[1:]), x.dtype)
+            for name, x in self._examples.items()
+        }
+        state = jax.eval_shape(
+            functools.partial(init, self.stage), *self._init_arguments[1:]
+        )
+        return self.stage, state, self.hyper, self.context, self.seed, batch
+
+    @property
+    def _init_arguments(self) -> tuple[Any, ...]:
+        return self.stage, self.seed, self.context, self._examples
 
     def _like(self, mesh: jax.sharding.Mesh) -> Any:
-        shapes = jax.eval_shape(functools.partial(init, self.stage), self.config.seed)
+        _, shapes, *_ = self.abstract_step()
         return checkpoints_lib.abstract(shapes, sharding.replicated(mesh))
+
+    def _remedy(self) -> str:
+        """What to do about a loss that is not finite."""
+        rates = [
+            f"--config.{field}"
+            for field in resolve.flat(self.config)
+            if field.endswith("learning_rate")
+        ]
+        remedies = [f"lower {' or '.join(rates)}"] if rates else []
+        if self.config.dtype != "float32":
+            remedies.append("use --config.dtype=float32")
+        return ", or ".join(remedies).capitalize()
 
 
 class SingleRun:
@@ -227,7 +239,9 @@ class SingleRun:
         (self._run,) = runs
         self._mesh = sharding.mesh(self._run.batch_size)
         sharding.warm_up_collectives(self._mesh)
-        self._hyper = sharding.replicate(self._mesh, self._run.hyper)
+        self._constants = sharding.replicate(
+            self._mesh, (self._run.hyper, self._run.context, self._run.seed)
+        )
         self._state = self._run.start(self._mesh)
 
     def state(self, _: int) -> Any:
@@ -239,7 +253,7 @@ class SingleRun:
         batch = sharding.shard_batch(self._mesh, self._run.next_batch())
         with jax.transfer_guard("disallow"):
             self._state, losses = train_step(
-                self._run.stage, self._state, self._hyper, batch
+                self._run.stage, self._state, *self._constants, batch
             )
         return {name: [value] for name, value in losses.items()}
 
@@ -263,7 +277,7 @@ def fit(
         all leave at the same step, whichever was sent SIGTERM.
     """
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(PreemptionGuard())
+        stop = stack.enter_context(preemption.PreemptionGuard())
         for number, run in enumerate(runs):
             run.open(stack, bar=number == 0)
         held = states(runs)
@@ -289,45 +303,12 @@ def fit(
             losses.push(values, stepped)
         if any(run.active for run in runs):
             at = ", ".join(f"step {run.step} of {run.steps}" for run in runs)
-            print(f"saved at {at}; the same command goes on")
+            print(f"saved at {at}; run the same command again to resume")
             raise SystemExit(130 if stop.signal == signal.SIGINT else 0)
         return [
             run.failure or run.result(functools.partial(held.state, number))
             for number, run in enumerate(runs)
         ]
-
-
-class PreemptionGuard:
-    """Notes the first SIGTERM or Ctrl-C, so that the loop can save and leave.
-
-    In a thread that is not the main one, such as a notebook's, signals stay as they
-    are: Python lets no other thread handle them. Where there are many processes, JAX
-    takes SIGTERM, and tells all of them.
-    """
-
-    def __init__(self):
-        self.signal: int | None = None
-        self._handlers = {}
-
-    def __enter__(self) -> PreemptionGuard:
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and jax.process_count() == 1:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._handlers[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def wanted(self) -> bool:
-        """Whether to leave now; the loop asks once a step."""
-        return self.signal is not None or distributed.preempted()
-
-    def _note(self, number, _) -> None:
-        if self.signal is not None:  # the second one does not wait
-            raise KeyboardInterrupt
-        self.signal = number
 
 
 class _Losses:

@@ -1,4 +1,4 @@
-"""Which weights to keep: those with the lowest error on normal training images."""
+"""Checkpoint selection by error on normal images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 from jax_scadn.runtime import distributed, sharding
+from jax_scadn.training import protocol
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _error(method, mesh, params, images):
-    error = sharding.shard_map_images(mesh, method.selection_error, replicated=1)
-    return error(params, images_lib.as_float(images))
+def _error(method, mesh, result, context, images):
+    error = sharding.shard_map_images(mesh, method.validation_error, replicated=2)
+    return error(result, context, images_lib.as_float(images))
 
 
 class Selection:
@@ -25,7 +26,7 @@ class Selection:
 
     Args:
       config: resolved settings.
-      method: whose `selection_error(params, images)` gives (B,) errors.
+      method: whose `validation_error(result, context, images)` gives (B,) errors.
       train: normal training images.
       batch_size: of the training.
     """
@@ -53,14 +54,14 @@ class Selection:
         """Whether the weights are to be measured after that many updates."""
         return self._every > 0 and step % self._every == 0
 
-    def error(self, params: Any) -> float:
+    def error(self, result: Any, context: protocol.Context) -> float:
         """Mean error over the normal images."""
         sharding.warm_up_collectives(self._mesh)
-        params = sharding.replicate(self._mesh, params)
+        result, context = sharding.replicate(self._mesh, (result, context))
         total = 0.0
         for batch in pipeline.padded_batches(self._images, self._batch_size):
             images = sharding.shard_batch(self._mesh, batch["image"])
-            error = _error(self._method, self._mesh, params, images)
+            error = _error(self._method, self._mesh, result, context, images)
             error = distributed.gather_to_host(error)[batch["_mask"]]
             total += float(np.sum(error, dtype=np.float64))
         return total / len(self._images)

@@ -7,25 +7,31 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from jax_scadn.data import images as images_lib
 from jax_scadn.runtime import sharding
-from jax_scadn.training import loop
+from jax_scadn.training import loop, protocol
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def train_steps(stage, mesh, states, hypers, batches, active):
-    """One update of every active variant; each device has its own variants."""
+def train_steps(stage, mesh, states, hypers, frozen, earlier, seeds, batches, active):
+    """One update of every active variant; each device has its own variants.
 
-    def one(state, hyper, batch, active):
-        updated, losses = stage.step(state, hyper, batch)
-        kept = jax.tree.map(lambda new, old: jax.lax.select(active, new, old),
-                            updated, state)  # fmt: skip
-        return kept, losses
+    All have an axis of variants, but for `frozen`, which they share.
+    """
 
-    return sharding.map_shards(mesh, jax.vmap(one))(states, hypers, batches, active)
+    def one(frozen, state, hyper, earlier, seed, batch, active):
+        context = protocol.Context(frozen, earlier)
+        updated, metrics = loop.update(stage, state, hyper, context, seed, batch)
+        kept = jax.tree.map(
+            lambda new, old: jax.lax.select(active, new, old), updated, state
+        )
+        return kept, metrics
+
+    every = jax.vmap(one, in_axes=(None, 0, 0, 0, 0, 0, 0))
+    step = sharding.map_shards(mesh, every, replicated=1)
+    return step(frozen, states, hypers, earlier, seeds, batches, active)
 
 
 @jax.jit
@@ -33,20 +39,21 @@ def _take(states, number):
     return jax.tree.map(lambda x: x[number], states)
 
 
-def fitting(stage: loop.Stage, config: ml_collections.ConfigDict) -> int:
-    """How many variants fit into the memory of all devices; 0 where it is not known.
+def fitting(run: loop.Run) -> int:
+    """How many variants like this one fit into the memory of all devices.
 
     A tenth is left free. What one variant needs is read off its compiled step.
+
+    Args:
+      run: of one of them.
+
+    Returns:
+      The number; 0 where it is not known.
     """
     memory = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" not in memory:
         return 0
-    size, channels = config.data.size, config.data.channels
-    count = stage.schedule(config).batch_size
-    image = jax.ShapeDtypeStruct((count, size, size, channels), np.uint8)
-    state = jax.eval_shape(stage.init, config.seed)
-    hyper = stage.hyperparameters(config)
-    step = loop.train_step.lower(stage, state, hyper, {"image": image}).compile()
+    step = loop.train_step.lower(*run.abstract_step()).compile()
     needed = step.memory_analysis()
     one = needed.argument_size_in_bytes + needed.temp_size_in_bytes
     each = max(1, int(0.9 * memory["bytes_limit"] / one))
@@ -73,6 +80,10 @@ class VectorizedRuns:
         alone = sharding.mesh(1)
         self._states = self._put([run.start(alone) for run in runs])
         self._hypers = self._put([run.hyper for run in runs])
+        self._earlier = self._put([run.context.earlier for run in runs])
+        self._seeds = self._put([run.seed for run in runs])
+        # Variants with other frozen networks are other trainings, see `ablation`.
+        self._frozen = sharding.replicate(self._mesh, runs[0].context.frozen)
         self._batches: list[dict[str, np.ndarray]] = [{}] * len(runs)
 
     def state(self, number: int) -> Any:
@@ -89,7 +100,15 @@ class VectorizedRuns:
         active = jax.device_put(np.array(active), self._split)
         with jax.transfer_guard("disallow"):
             self._states, losses = train_steps(
-                self._stage, self._mesh, self._states, self._hypers, batches, active
+                self._stage,
+                self._mesh,
+                self._states,
+                self._hypers,
+                self._frozen,
+                self._earlier,
+                self._seeds,
+                batches,
+                active,
             )
         return losses
 

@@ -17,7 +17,7 @@ def test_convolutions_are_those_of_the_generator():
     products = {}
     for kind in kinds:
         layer, (_, height, width, inputs) = kind.layer, kind.shape
-        side = 2 if layer.twice else 1
+        side = layer.upsample
         rest = 2 * layer.pad - layer.dilation * (layer.kernel - 1)
         pixels = (side * height + rest) // layer.stride
         pixels *= (side * width + rest) // layer.stride

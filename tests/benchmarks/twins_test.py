@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="needs PyTorch, the extra `torch`")
 from benchmarks import cases, ours
 from benchmarks.twins import forms, workloads
 from jax_scadn.parity import report
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 
 SCADN = {
     "model.width": 4,
@@ -49,7 +49,7 @@ def expected(task):
 
 
 def pytorch(case, form):
-    settings = configuration.flat(case.settings)
+    settings = resolve.flat(case.settings)
     given = ours.given(case)
     return workloads.workload(case.task, settings, ours.inputs(case), given, form)
 
@@ -84,7 +84,7 @@ def test_steps_draw_for_themselves_what_is_not_given(task):
 def test_steps_draw_what_is_given(task):
     """`torch.compile` would compile a step anew for other types or shapes."""
     case = tiny(task)
-    settings = configuration.flat(case.settings)
+    settings = resolve.flat(case.settings)
     module = workloads._module(task, settings, ours.inputs(case))
     drawn = {k: v.numpy() for k, v in module.random(case.batch).items()}
     given, *_ = ours.given(case)
@@ -96,7 +96,7 @@ def test_steps_draw_what_is_given(task):
 def test_flops_of_a_generator_by_hand():
     """One image under twelve masks, twice the products of each convolution."""
     case = cases.Case("scadn-score", 32, 1, tuple(SCADN.items()))
-    settings = configuration.flat(case.settings)
+    settings = resolve.flat(case.settings)
     found = workloads.flops(case.task, settings, ours.inputs(case))
     products = (
         32 * 32 * 49 * 3 * 4  # the first layer

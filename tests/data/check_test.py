@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jax_scadn import methods
 from jax_scadn.data import check, sources
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
 
 
 def _write(path, seed, size=(8, 8)):
@@ -20,7 +20,7 @@ def _write(path, seed, size=(8, 8)):
 
 @pytest.fixture
 def bolt(tmp_path):
-    """A category without a fault."""
+    """A category without problems."""
     bolt = tmp_path / "bolt"
     for index in range(6):
         _write(bolt / f"train/good/{index}.png", index)
@@ -31,7 +31,7 @@ def bolt(tmp_path):
 
 
 def _config(bolt):
-    config = configuration.default()
+    config = methods.default()
     config.data.update(
         {"path": str(bolt.parent), "category": "bolt", "size": 8, "channels": 1}
     )
@@ -42,34 +42,34 @@ def _load(bolt):
     return sources.load(_config(bolt).data, seed=0)
 
 
-def _found(bolt):
-    """{kind: [(names of the files, fatal)]}."""
-    found = {}
+def _problems(bolt):
+    """{kind: [(file names, fatal)]}."""
+    problems = {}
     for problem in check.check(_load(bolt)):
         assert "\n" not in problem.message
         names = [str(pathlib.Path(path).relative_to(bolt)) for path in problem.paths]
         assert all(path in problem.message for path in problem.paths)
-        found.setdefault(problem.kind, []).append((*names, problem.fatal))
-    return found
+        problems.setdefault(problem.kind, []).append((*names, problem.fatal))
+    return problems
 
 
-def _spoil(bolt):
-    whole = (bolt / "train/good/1.png").read_bytes()
-    (bolt / "train/good/1.png").write_bytes(whole[: len(whole) // 2])
+def _damage(bolt):
+    data = (bolt / "train/good/1.png").read_bytes()
+    (bolt / "train/good/1.png").write_bytes(data[: len(data) // 2])
     (bolt / "test/good/2.png").write_bytes(b"")
     (bolt / "ground_truth/hole/3_mask.png").write_bytes(b"junk")
     _write(bolt / "ground_truth/hole/4_mask.png", 0, (8, 9))
 
 
-def test_good_data_have_no_problem(bolt):
-    assert _found(bolt) == {}
+def test_good_data_have_no_problems(bolt):
+    assert _problems(bolt) == {}
     dataset = _load(bolt)
     assert check.enforce(dataset, "stop") is dataset
 
 
 def test_bad_files_are_fatal_and_named(bolt):
-    _spoil(bolt)
-    assert _found(bolt) == {
+    _damage(bolt)
+    assert _problems(bolt) == {
         check.UNREADABLE: [
             ("train/good/1.png", True),
             ("test/good/2.png", True),
@@ -80,7 +80,7 @@ def test_bad_files_are_fatal_and_named(bolt):
 
 
 def test_stop_names_the_bad_files_on_one_line(bolt):
-    _spoil(bolt)
+    _damage(bolt)
     with pytest.raises(errors.UserError, match=r"--config\.data\.on_bad=skip") as info:
         check.enforce(_load(bolt), "stop")
     message = str(info.value)
@@ -99,7 +99,7 @@ def test_stop_names_five_and_counts_the_rest(bolt):
 
 
 def test_skip_drops_bad_images_and_those_with_a_bad_mask(bolt):
-    _spoil(bolt)
+    _damage(bolt)
     before = _load(bolt)
     after = check.enforce(before, "skip")
     dropped = set()
@@ -128,32 +128,32 @@ def test_skip_cannot_leave_nothing(bolt):
 def test_masks_without_image_and_images_without_mask(bolt):
     (bolt / "test/hole/0.png").unlink()
     (bolt / "ground_truth/hole/1_mask.png").unlink()
-    assert _found(bolt) == {
+    assert _problems(bolt) == {
         check.UNPAIRED_MASK: [("ground_truth/hole/0_mask.png", False)],
         check.NO_MASK: [("test/hole/1.png", False)],
     }
-    check.enforce(_load(bolt), "stop")  # no reason to stop
+    check.enforce(_load(bolt), "stop")  # not fatal
 
 
-def test_no_masks_at_all_is_no_problem(bolt):
+def test_data_without_masks_have_no_problems(bolt):
     for path in (bolt / "ground_truth/hole").iterdir():
         path.unlink()
-    assert _found(bolt) == {}
+    assert _problems(bolt) == {}
 
 
-def test_duplicates_are_found_by_pixels(bolt):
+def test_duplicates_are_detected_by_pixels(bolt):
     with Image.open(bolt / "train/good/5.png") as image:
         image.save(bolt / "test/hole/2.bmp")
     (bolt / "test/hole/2.png").unlink()
     expected = [("train/good/5.png", "test/hole/2.bmp", False)]
-    assert _found(bolt) == {check.DUPLICATE: expected}
+    assert _problems(bolt) == {check.DUPLICATE: expected}
 
 
 def test_duplicates_of_held_out_images_count_too(bolt):
     held_out = pathlib.Path(_load(bolt).held_out.paths[0])
     (bolt / "test/good/0.png").write_bytes(held_out.read_bytes())
     expected = [(f"train/good/{held_out.name}", "test/good/0.png", False)]
-    assert _found(bolt) == {check.DUPLICATE: expected}
+    assert _problems(bolt) == {check.DUPLICATE: expected}
 
 
 def test_empty_splits(bolt):
@@ -175,18 +175,18 @@ def test_report(bolt, capsys):
         "train: 5 images (good 5)",
         "held out: 1 images (good 1)",
         "test: 12 images (good 6, hole 6)",
-        "sizes of the files: 8x8 (18)",
+        "image sizes: 8x8 (18)",
         "no problems",
     ):
         assert line in text
-    _spoil(bolt)
+    _damage(bolt)
     assert check.report(_config(bolt))
     text = capsys.readouterr().out
     assert f"FATAL: 3 {check.UNREADABLE}" in text
     assert "unreadable (2)" in text
 
 
-def test_report_goes_on_after_an_empty_category(bolt, capsys):
+def test_report_continues_after_an_empty_category(bolt, capsys):
     (bolt.parent / "anchor/train/good").mkdir(parents=True)
     config = _config(bolt)
     config.data.category = ""
@@ -198,9 +198,7 @@ def test_report_goes_on_after_an_empty_category(bolt, capsys):
 
 def test_command_line(bolt, tmp_path):
     config = tmp_path / "config.py"
-    config.write_text(
-        "from jax_scadn import configuration\nget_config = configuration.default\n"
-    )
+    config.write_text("from jax_scadn import methods\nget_config = methods.default\n")
 
     def run(*flags):
         command = [sys.executable, "-m", "jax_scadn.check_data", f"--config={config}"]

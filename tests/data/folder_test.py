@@ -18,7 +18,7 @@ def _write(path, value=100):
 
 @pytest.fixture
 def bolt(tmp_path):
-    """A category whose names, endings and orders are as bad as they come."""
+    """A category with unusual names, suffixes and orders."""
     bolt = tmp_path / "bolt"
     for name in ("b.PNG", "a.JPG", "c.jpeg", "d.Tif", "e.bmp", "f.tiff"):
         _write(bolt / "train/good" / name)
@@ -30,7 +30,7 @@ def bolt(tmp_path):
     for stem, value in (("0", 255), ("2", 255), ("10", 0)):
         _write(bolt / f"test/hole/{stem}.JPG")
         _write(bolt / f"ground_truth/hole/{stem}_mask.png", value)
-    _write(bolt / "test/hole/1.png")  # has no mask: shifts what is paired by position
+    _write(bolt / "test/hole/1.png")  # without a mask: shifts pairs by position
     _write(bolt / "test/hole/deep/2.png")
     _write(bolt / "ground_truth/hole/deep/2.bmp", 0)
     _write(bolt / "test/scratch/0.png")
@@ -40,7 +40,7 @@ def bolt(tmp_path):
     return bolt
 
 
-def test_images_are_known_by_their_ending_in_any_case(bolt):
+def test_images_have_a_suffix_in_any_case(bolt):
     train, _, _ = folder.items(bolt, 8, 1)
     names = [pathlib.Path(item.path).name for item in train]
     assert names == ["a.JPG", "b.PNG", "c.jpeg", "d.Tif", "e.bmp", "f.tiff"]
@@ -50,12 +50,12 @@ def test_images_are_known_by_their_ending_in_any_case(bolt):
 
 def test_masks_are_paired_by_path_and_stem(bolt):
     _, test, unpaired = folder.items(bolt, 8, 1)
-    found = {}
+    actual = {}
     for item in test:
         mask = item.read().mask
         name = str(pathlib.Path(item.path).relative_to(bolt / "test"))
-        found[name] = (item.label, item.defect, None if mask is None else mask.all())
-    assert found == {
+        actual[name] = (item.label, item.defect, None if mask is None else mask.all())
+    assert actual == {
         "good/0.png": (records.NORMAL, "good", None),
         "hole/0.JPG": (records.ANOMALOUS, "hole", True),
         "hole/1.png": (records.ANOMALOUS, "hole", None),
@@ -64,7 +64,7 @@ def test_masks_are_paired_by_path_and_stem(bolt):
         "hole/deep/2.png": (records.ANOMALOUS, "hole", False),
         "scratch/0.png": (records.ANOMALOUS, "scratch", None),
     }
-    assert list(found) == sorted(found)
+    assert list(actual) == sorted(actual)
     assert unpaired == (str(bolt / "ground_truth/scratch/7_mask.png"),)
     assert test[1].mask_path == str(bolt / "ground_truth/hole/0_mask.png")
 
@@ -86,10 +86,10 @@ def test_the_only_category_needs_no_name(bolt):
 
 
 @pytest.mark.parametrize(
-    ("path", "category", "says"),
+    ("path", "category", "message"),
     [
         ("", "", r"--config\.data\.path is empty.*mvtec-ad"),
-        ("gone", "", r"gone is no folder.*--config\.data\.path.*LaceAD"),
+        ("gone", "", r"gone is not a directory.*--config\.data\.path.*LaceAD"),
         ("bolt/test", "", r"no category.*--config\.data\.path"),
         ("", "nut", r"--config\.data\.path is empty"),
         (".", "nut", r"no category 'nut'.*--config\.data\.category.*: anchor, bolt"),
@@ -97,10 +97,10 @@ def test_the_only_category_needs_no_name(bolt):
         ("bolt", "nut", r"no category 'nut'.*: bolt"),
     ],
 )
-def test_errors_say_what_to_do(bolt, path, category, says):
+def test_errors_say_what_to_do(bolt, path, category, message):
     _write(bolt.parent / "anchor/train/good/0.png")
     path = str(bolt.parent / path) if path else ""
-    with pytest.raises(errors.UserError, match=says) as info:
+    with pytest.raises(errors.UserError, match=message) as info:
         folder.locate(path, category)
     assert "\n" not in str(info.value)
 
@@ -108,7 +108,7 @@ def test_errors_say_what_to_do(bolt, path, category, says):
 def test_empty_train_good(tmp_path):
     (tmp_path / "train/good").mkdir(parents=True)
     (tmp_path / "train/good/readme.txt").write_text("none")
-    with pytest.raises(errors.UserError, match=r"train/good holds no images.*tiff"):
+    with pytest.raises(errors.UserError, match=r"train/good contains no images.*tiff"):
         folder.items(tmp_path, 8, 1)
 
 
@@ -139,23 +139,23 @@ def test_plain_folders(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "test_path", "says"),
+    ("path", "test_path", "message"),
     [
         ("", "", r"--config\.data\.path is empty"),
-        ("empty", "", r"empty holds no images.*--config\.data\.source=folder"),
-        ("ok", "gone", r"gone is no folder: set --config\.data\.test_path"),
-        ("ok", "empty", r"empty holds no images.*--config\.data\.test_path"),
+        ("empty", "", r"empty contains no images.*--config\.data\.source=folder"),
+        ("ok", "gone", r"gone is not a directory: set --config\.data\.test_path"),
+        ("ok", "empty", r"empty contains no images.*--config\.data\.test_path"),
     ],
 )
-def test_plain_errors(tmp_path, path, test_path, says):
+def test_plain_errors(tmp_path, path, test_path, message):
     _write(tmp_path / "ok/0.png")
     (tmp_path / "empty").mkdir()
     paths = [str(tmp_path / name) if name else "" for name in (path, test_path)]
-    with pytest.raises(errors.UserError, match=says):
+    with pytest.raises(errors.UserError, match=message):
         folder.plain_items(*paths, 8, 1)
 
 
-@pytest.mark.skipif(not BOTTLE.is_dir(), reason=f"{BOTTLE} is not there")
+@pytest.mark.skipif(not BOTTLE.is_dir(), reason=f"{BOTTLE} is missing")
 def test_mvtec_bottle_is_complete():
     train, test, unpaired = folder.items(BOTTLE, 16, 3)
     assert (len(train), len(test), unpaired) == (209, 83, ())

@@ -89,9 +89,9 @@ def test_other_deep_modes(tmp_path):
 
 
 @pytest.mark.parametrize("values", [[-1, 5], [0, 70000]])
-def test_values_beyond_sixteen_bit_are_refused(tmp_path, values):
+def test_values_outside_sixteen_bit_are_refused(tmp_path, values):
     path = _write(tmp_path / "a.tif", np.array([values, values], np.int32))
-    with pytest.raises(images.UnreadableImage, match=r"a\.tif.*beyond \[0, 65535\]"):
+    with pytest.raises(images.UnreadableImage, match=r"a\.tif.*outside \[0, 65535\]"):
         images.read(path, 8, 1)
 
 
@@ -105,7 +105,7 @@ def test_sixteen_bit_resizes_as_eight_bit_does(tmp_path, rng):
 def test_exif_orientation(tmp_path):
     image = Image.fromarray(np.array([[10] * 8, [200] * 8], np.uint8).repeat(4, axis=0))
     exif = image.getexif()
-    exif[0x0112] = 6  # the camera was turned: the first row is the right side
+    exif[0x0112] = 6  # rotated camera: the first row is the right side
     image.crop((0, 0, 8, 6)).save(tmp_path / "a.png", exif=exif)
     assert images.dimensions(tmp_path / "a.png") == (6, 8)
     row = images.read(tmp_path / "a.png", 6, 1)[3, :, 0]
@@ -116,7 +116,7 @@ def test_exif_orientation(tmp_path):
 def test_mask_is_binary_nearest_in_the_images_geometry(tmp_path, white):
     mask = np.zeros((8, 12), np.uint8)
     mask[2:4, 2:6] = white
-    mask[7, 9] = white  # one pixel, where nearest looks
+    mask[7, 9] = white  # one pixel, sampled by nearest neighbour
     path = _write(tmp_path / "a.png", mask)
     expected = np.zeros((4, 4), bool)  # (4, 6) before one column each side is cut
     expected[1, 0:2] = expected[3, 3] = True
@@ -141,8 +141,8 @@ def test_mask_modes(tmp_path, mode):
 def test_damaged_files_are_named(tmp_path, ending, rng):
     path = tmp_path / f"part.{ending}"
     _write(path, rng.integers(0, 256, (64, 64, 3), np.uint8))
-    whole = path.read_bytes()
-    for data in (whole[: len(whole) // 2], b"", b"no image at all"):
+    complete = path.read_bytes()
+    for data in (complete[: len(complete) // 2], b"", b"not an image"):
         path.write_bytes(data)
         for read in (
             lambda: images.read(path, 32, 3),
@@ -214,7 +214,7 @@ def test_as_float_on_numpy_and_under_jit():
         images.as_float(np.zeros(2, np.int32))
 
 
-def test_stack_scales_eight_bit_beside_sixteen():
+def test_stack_scales_eight_bit_among_sixteen():
     eight, sixteen = np.full((2, 2, 1), 51, np.uint8), np.full((2, 2, 1), 7, np.uint16)
     assert images.stack([eight, eight]).dtype == np.uint8
     mixed = images.stack([eight, sixteen])

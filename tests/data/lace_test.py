@@ -1,4 +1,4 @@
-"""The lace generator: deterministic, honest masks, nothing for trivial detectors."""
+"""The lace generator: deterministic, accurate masks, hard for simple baselines."""
 
 import pickle
 
@@ -16,7 +16,7 @@ def _stack(items):
     return np.stack([item.read_image() for item in items])
 
 
-def test_lists_what_was_asked_for():
+def test_lists_the_given_numbers_of_items():
     train, test = lace.items(32, 1, train=3, test_good=2, test_per_defect=1)
     assert [item.path for item in train] == [f"lace/train/good/00{i}" for i in range(3)]
     assert [item.defect for item in test] == ["good", "good", *DAMAGED]
@@ -66,12 +66,12 @@ def test_items_survive_pickling():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_two_images_show_the_same_phase(seed):
+def test_images_differ_in_phase(seed):
     train, test = lace.items(64, 1, seed, train=20, test_good=20, test_per_defect=0)
     pixels = _stack(train + test).reshape(40, -1).astype(float)
     others = np.corrcoef(pixels) - 2 * np.eye(40)
     assert others.max() < 0.6
-    # On average over many images no place shows any structure, corners included.
+    # The average of many images has no structure, corners included.
     average = _stack(lace.items(64, 1, seed, train=100)[0]).mean(0)[..., 0]
     blocks = average.reshape(4, 16, 4, 16)
     assert blocks.std((1, 3)).max() < 12
@@ -95,16 +95,16 @@ def test_mask_is_where_the_image_changed(defect, channels):
         key = 64, channels, 0, "test", defect, index
         image, intact, mask = lace.render(*key)
         change = np.abs(image.astype(int) - intact).max(-1)
-        # Outside the mask nothing that an eye could see (of 255 grey values) ...
+        # Outside the mask no visible change (of 255 grey values) ...
         assert change[~mask].max() <= 9
-        # ... and inside it mostly change, clear to see, with no needless margin.
+        # ... and inside it mostly clearly visible change, without a wide margin.
         assert 0.01 < mask.mean() < 0.16
         assert (change[mask] >= 7).mean() > 0.6
         assert change[mask].mean() > 18
         np.testing.assert_array_equal(mask, ndimage.binary_fill_holes(mask))
 
 
-def test_closing_joins_near_pixels_and_grows_nothing():
+def test_closing_joins_near_pixels_and_does_not_grow_others():
     mask = np.zeros((12, 30), bool)
     mask[:, [0, 3, 20, 29]] = True
     closed = lace._close(mask, 2)
@@ -122,7 +122,7 @@ def test_good_images_are_intact():
     assert not mask.any()
 
 
-def test_trivial_detectors_fail():
+def test_baselines_fail():
     train, test = lace.items(64, 1)
     train_images = _stack(train) / 255
     test_images = _stack(test) / 255
@@ -135,5 +135,5 @@ def test_trivial_detectors_fail():
     assert 0.3 < metrics.roc_auc_score(labels, distances.min(1)) < 0.75
     assert 0.3 < metrics.roc_auc_score(labels, from_mean.mean((1, 2))) < 0.75
     assert metrics.roc_auc_score(np.ravel(masks), from_mean.ravel()) < 0.7
-    # The mean brightness alone gives no defect away either.
+    # Nor does the mean brightness detect defects.
     assert 0.25 < metrics.roc_auc_score(labels, test_images.mean((1, 2, 3))) < 0.75

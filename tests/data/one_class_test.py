@@ -84,7 +84,7 @@ def test_idx_one_class(idx):
     assert test[0].read().mask is None
 
 
-def test_fashion_is_known_by_setting_or_folder_name():
+def test_fashion_is_selected_by_setting_or_directory_name():
     assert labelled.name("idx", "x", "fashion_mnist") == "fashion_mnist"
     assert labelled.name("idx", "/data/Fashion-MNIST", "") == "fashion_mnist"
     assert labelled.name("idx", "/data/fashion/mnist", "") == "mnist"
@@ -145,7 +145,7 @@ def test_cifar_jpegs(tmp_path):
     assert [item.defect for item in test] == ["airplane", "good", "good"]
 
 
-def test_incomplete_cifar_is_not_taken(tmp_path):
+def test_incomplete_cifar_is_refused(tmp_path):
     _write_python_batches(tmp_path / "cifar-10-batches-py")
     (tmp_path / "cifar-10-batches-py/data_batch_4").unlink()
     with pytest.raises(errors.UserError, match=r"no CIFAR-10.*--config\.data\.path"):
@@ -165,8 +165,8 @@ def test_digits():
 
 def test_damaged_and_missing_files_are_named(idx):
     labels = idx / "t10k-labels-idx1-ubyte.gz"
-    whole = labels.read_bytes()
-    for data in (whole[:-12], b"", b"junk", gzip.compress(b"\0\0\x0d\1\0\0\0\0")):
+    complete = labels.read_bytes()
+    for data in (complete[:-12], b"", b"junk", gzip.compress(b"\0\0\x0d\1\0\0\0\0")):
         labels.write_bytes(data)
         with pytest.raises(errors.UserError, match=r"t10k-labels.*damaged"):
             labelled.load("idx", str(idx), "")
@@ -182,7 +182,7 @@ def test_damaged_and_missing_files_are_named(idx):
             labelled.load("cifar10", path, "")
 
 
-def test_labels_beyond_the_classes_are_refused(idx):
+def test_labels_outside_the_classes_are_refused(idx):
     labels = np.full(13, 10, np.uint8)
     _write_idx(idx / "t10k-labels-idx1-ubyte.gz", labels)
     with pytest.raises(errors.UserError, match="up to 10"):
@@ -228,10 +228,10 @@ def test_tfds(tmp_path):
     assert [item.defect for item in test][:3] == ["0", "good", "2"]
 
 
-def test_tfds_that_is_not_prepared(tmp_path):
+def test_unprepared_tfds(tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    says = r"download_and_prepare.*--config\.data\.source=cifar10 --config\.data\.path"
-    with pytest.raises(errors.UserError, match=says) as info:
+    message = r"download_and_prepare.*--config\.data\.source=cifar10 --config\.data"
+    with pytest.raises(errors.UserError, match=message) as info:
         labelled.load("tfds", str(tmp_path), "cifar10")
     assert "\n" not in str(info.value)
     with pytest.raises(
@@ -241,7 +241,7 @@ def test_tfds_that_is_not_prepared(tmp_path):
 
 
 @pytest.mark.skipif(
-    not (SHARED / "mnist").is_dir(), reason=f"{SHARED / 'mnist'} is not there"
+    not (SHARED / "mnist").is_dir(), reason=f"{SHARED / 'mnist'} is missing"
 )
 def test_real_mnist():
     data = labelled.load("idx", str(SHARED / "mnist"), "")
@@ -252,7 +252,7 @@ def test_real_mnist():
 
 @pytest.mark.skipif(
     not (SHARED / "cifar10_jpeg").is_dir(),
-    reason=f"{SHARED / 'cifar10_jpeg'} is not there",
+    reason=f"{SHARED / 'cifar10_jpeg'} is missing",
 )
 def test_real_cifar_jpegs():
     data = labelled.load("cifar10", str(SHARED / "cifar10_jpeg"), "")

@@ -28,7 +28,7 @@ def _iterator(split, batch_size=4, seed=0, flip=True, threads=2):
 
 
 class Pairs:
-    """Elements of two images that are equal until they are flipped apart."""
+    """Elements of two images that are equal unless they are flipped separately."""
 
     def __len__(self):
         return 8
@@ -38,7 +38,7 @@ class Pairs:
         return {"image": image, "impression": image}
 
 
-def test_epochs_are_shuffled_anew_and_drop_the_rest():
+def test_epochs_are_reshuffled_and_drop_the_rest():
     iterator = _iterator(_split(11))
     epochs = [[next(iterator), next(iterator)] for _ in range(3)]
     orders = [[*_numbers(first), *_numbers(last)] for first, last in epochs]
@@ -47,7 +47,7 @@ def test_epochs_are_shuffled_anew_and_drop_the_rest():
     assert next(iterator)["image"].shape == (4, 2, 2, 1)
 
 
-def test_flips_mirror_about_half_and_only_if_asked_for():
+def test_about_half_are_flipped_and_only_if_enabled():
     iterator = _iterator(_split(50), batch_size=50)
     share = np.mean([_flipped(next(iterator)) for _ in range(10)])
     assert 0.4 < share < 0.6  # 500 draws: four standard deviations
@@ -65,7 +65,7 @@ def test_all_images_of_an_element_are_flipped_together():
         np.testing.assert_array_equal(batch["image"], batch["impression"])
 
 
-def test_same_seed_same_batches_whatever_the_threads_and_the_cache():
+def test_batches_depend_on_the_seed_and_not_on_threads_or_cache():
     def run(**settings):
         iterator = _iterator(_split(11, settings.pop("cached", True)), **settings)
         return np.concatenate([next(iterator)["image"] for _ in range(5)])
@@ -116,7 +116,7 @@ def test_padded_batches_keep_order_and_mark_the_padding(threads, cached):
         assert batch["index"].tolist() == _numbers(batch)
 
 
-def test_padded_batches_of_nothing():
+def test_padded_batches_of_an_empty_split():
     assert list(pipeline.padded_batches(records.Split([]), 3)) == []
 
 

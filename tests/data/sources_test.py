@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jax_scadn import methods
 from jax_scadn.data import labelled, sources
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
 
 
 def _write(path, value=100):
@@ -25,7 +25,7 @@ def root(tmp_path):
 
 
 def _settings(**fields):
-    data = configuration.default().data.copy_and_resolve_references()
+    data = methods.default().data.copy_and_resolve_references()
     data.update({"size": 8, "channels": 1, **fields})
     return data
 
@@ -59,7 +59,7 @@ def test_root_or_category_as_path(root, path):
     assert dataset.test[4].mask is not None
 
 
-def test_the_name_is_that_of_the_data_set_or_of_its_source(root, monkeypatch):
+def test_name_of_the_data_set_or_its_source(root, monkeypatch):
     assert sources.load(_folder(root, category="bolt"), seed=0).name == "folder"
     part = labelled.Part(np.zeros((3, 28, 28), np.uint8), np.array([7, 7, 1]))
     mnist = labelled.Labelled("mnist", labelled.CLASSES["mnist"], part, part)
@@ -139,8 +139,8 @@ def test_embedded_sources():
     lace = [sources.load(_settings(source="lace", size=24), seed) for seed in (0, 1)]
     assert lace[0].category == ""
     assert len(set(lace[0].test.defects)) > 1
-    # The seed of a run changes what is held out and not the data set.
+    # The seed of a run changes the held-out images, not the data set.
     images = [dataset.test[0].image for dataset in lace]
     np.testing.assert_array_equal(*images)
-    with pytest.raises(errors.UserError, match=r"no class is chosen.*: 0, 1"):
+    with pytest.raises(errors.UserError, match=r"no class is selected.*: 0, 1"):
         sources.load(_settings(source="digits"), seed=0)

@@ -9,7 +9,7 @@ import pytest
 from conftest import tiny
 
 from jax_scadn.data import records
-from jax_scadn.detection import detector, evaluation
+from jax_scadn.detection import baselines, calibration, evaluation
 from jax_scadn.reports import figures, uncertainty
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import merging
@@ -26,6 +26,12 @@ MU = (0.1, 0.1, 0.6)
 # Chosen by mean - mu: 1, 0, 0, 0, 1.
 SCORES = (0.2, 0.2, 0.7, 0.6, 0.9)
 DEFECTS = ("good", "good", "hole", "hole", "stain")
+
+
+@pytest.fixture(autouse=True)
+def forget_baselines():
+    """Images of the same names differ from test to test."""
+    baselines._computed.cache_clear()
 
 
 def mask(value):
@@ -64,20 +70,21 @@ def dataset(defects=DEFECTS, masks=(True,) * 5):
 class Stub:
     """Finds every anomalous pixel, and scores as `MEANS` says."""
 
-    has_latent = False
+    has_embeddings = False
 
     def __init__(self, threshold=0.5, **settings):
         self.config = tiny(data__size=32, **settings)
-        self.calibration = detector.Calibration(
-            mu=MU,
+        self.method = types.SimpleNamespace(title="SCADN")
+        self.statistics = {"mu": MU}
+        self.calibration = calibration.Calibration(
             threshold=threshold,
             false_alarm_rate=0.01,
             map_threshold=0.5,
             pixel_false_alarm_rate=0.25,
             threshold_images=1,
             held_out=True,
-            low=0.0,
-            high=1.0,
+            vmin=0.0,
+            vmax=1.0,
         )
 
     def parameter_counts(self):
@@ -108,7 +115,7 @@ def sheet(monkeypatch):
     """What is drawn, instead of drawing it."""
     drawn = types.SimpleNamespace(rows=[], curves=None, neighbours=None)
 
-    def contact_sheet(rows, low, high, path):
+    def contact_sheet(rows, vmin, vmax, path):
         assert rows  # the real one draws no empty sheet
         drawn.rows = rows
 
@@ -234,10 +241,10 @@ def test_the_map_has_a_threshold(tmp_path, sheet):
         "anomalous_above": pytest.approx((hole + stain) / 3 / 1024),
     }
     for row in sheet.rows:
-        np.testing.assert_array_equal(row.segmentation, row.heat > 0.5)
+        np.testing.assert_array_equal(row.segmentation, row.anomaly_map > 0.5)
 
 
-def test_held_out_images_give_trivial_detectors_a_threshold(tmp_path, sheet):
+def test_held_out_images_give_baselines_a_threshold(tmp_path, sheet):
     # The mean of training is 15; the held-out image is 21, and 45 in less than 1 / 4 of
     # its pixels. So the threshold is the distance of 21: the good 10 and 20 are below
     # it, and all pixels of the others above.
@@ -265,8 +272,8 @@ def test_neighbours_of_anomalous_images(tmp_path, sheet):
     stub = Stub(evaluation__sheet_rows=4)  # 40 is not on it
     evaluation.evaluate(stub, bolts, tmp_path)
     assert sheet.neighbours is None
-    stub.has_latent = True
-    stub.latents = lambda split: split.images()[:, 0, 0].repeat(3, axis=-1)
+    stub.has_embeddings = True
+    stub.embeddings = lambda split: split.images()[:, 0, 0].repeat(3, axis=-1)
     evaluation.evaluate(stub, bolts, tmp_path)
     assert sheet.neighbours == {
         "hole 30": [29, 33, 18, 47],
@@ -279,7 +286,7 @@ def test_neighbours_of_anomalous_images(tmp_path, sheet):
 
 def test_no_neighbours_without_anomalous_images(tmp_path, sheet):
     stub = Stub()
-    stub.has_latent = True
+    stub.has_embeddings = True
     evaluation.evaluate(stub, dataset(("good", "good", None, None, None)), tmp_path)
     assert sheet.neighbours is None
 
@@ -416,12 +423,14 @@ def test_sheet_shows_each_kind_of_defect(tmp_path, sheet, count, shown):
         value = int(row.label.split()[1])
         score = SCORES[list(MEANS).index(value)]
         assert (row.image == np.float32(value) / 255).all()
-        assert row.made["inpainted"] == pytest.approx(np.full((32, 32, 1), value / 255))
+        assert row.reconstructions["inpainted"] == pytest.approx(
+            np.full((32, 32, 1), value / 255)
+        )
         assert row.score == pytest.approx(score)
         assert row.anomalous == (score > 0.5)
         if row.mask is not None:
             assert (row.mask == mask(value)).all()
-            assert (row.heat == row.mask).all()
+            assert (row.anomaly_map == row.mask).all()
 
 
 def test_roc_curves(tmp_path, sheet):

@@ -7,7 +7,7 @@ import pytest
 from conftest import SIZE, tiny
 from PIL import Image
 
-from jax_scadn.detection import detector, prediction
+from jax_scadn.detection import calibration, prediction
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import merging
 
@@ -18,16 +18,15 @@ class Stub:
     def __init__(self, batch_size=2):
         self.config = tiny()
         self.batch_size = batch_size
-        self.calibration = detector.Calibration(
-            mu=(0.0, 0.0, 0.0),
+        self.calibration = calibration.Calibration(
             threshold=0.5,
             false_alarm_rate=0.01,
             map_threshold=0.25,
             pixel_false_alarm_rate=0.01,
             threshold_images=9,
             held_out=True,
-            low=0.0,
-            high=1.0,
+            vmin=0.0,
+            vmax=1.0,
         )
         self._compiled = set()
 

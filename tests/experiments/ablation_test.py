@@ -3,9 +3,9 @@ import json
 import conftest
 import pytest
 
+from jax_scadn import methods
 from jax_scadn.experiments import ablation, experiment
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
 
 
 def test_variants_come_from_the_settings_file_and_the_command_line():
@@ -74,7 +74,7 @@ def test_every_variant_is_a_model_of_its_own(done):
         for seed in (0, 1):
             folder = workdir / name / f"seed_{seed}"
             assert experiment.is_finished(folder)
-            assert configuration.read(folder / "config.json").seed == seed
+            assert methods.read(folder / "config.json").seed == seed
     # What differs in scoring only shares one training.
     kept = sorted(
         str(p.parent.relative_to(workdir)) for p in workdir.glob("*/*/log.jsonl")

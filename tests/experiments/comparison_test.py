@@ -24,7 +24,7 @@ from jax_scadn.experiments.comparison import (
 )
 from jax_scadn.reports import tables, uncertainty
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
+from jax_scadn.settings import files
 
 ROOT = conftest.ROOT
 TRIVIAL = {"mean image": 0.75, "nearest image": 0.85}
@@ -73,7 +73,7 @@ def leave(
         },
     }
     (path / "evaluation").mkdir(parents=True)
-    configuration.write(config, path / "config.json")
+    files.write(config, path / "config.json")
     (path / "evaluation/results.json").write_text(json.dumps(results))
     if scores is not None:
         rows = zip(LABELS, scores, strict=True)
@@ -251,7 +251,7 @@ def test_nothing_there(tmp_path):
     with pytest.raises(errors.UserError, match=r"gone holds no results; give"):
         compare(tmp_path / "gone")
     (tmp_path / "started").mkdir()
-    configuration.write(tiny(), tmp_path / "started/config.json")
+    files.write(tiny(), tmp_path / "started/config.json")
     with pytest.raises(errors.UserError, match=r"no results: 1 runs are not finished"):
         compare(tmp_path / "started")
     leave(tmp_path / "finished")
@@ -552,7 +552,7 @@ def test_what_differs_is_said_in_words(tmp_path):
         "image size: 64 x 64 pixels; in the paper 512 x 512 pixels",
         "held-out normal images: 10%; in its authors' code 0%",
         "normal test images: the first 3; in its authors' code all",
-        "value of removed pixels: 0.5; in the paper 0.0, in its authors' code 1.0",
+        "value of masked pixels: 0.5; in the paper 0.0, in its authors' code 1.0",
         "generator width: 4; in its authors' code 64",
         "generator blocks: 1; in the paper 8",
         "pairs of stripes in a mask: 2, 4; in its authors' code 2, 4, 8",
@@ -569,7 +569,7 @@ def test_either_side_of_paper_and_code_is_no_difference(tmp_path):
     for preset in ("paper", "reference"):
         leave(tmp_path / preset, preset=preset)
         lines = protocol.differences(system_of(tmp_path / preset), table.protocol)
-        assert not [line for line in lines if "removed pixels" in line]
+        assert not [line for line in lines if "masked pixels" in line]
 
 
 # Measured results

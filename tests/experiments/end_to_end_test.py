@@ -153,7 +153,7 @@ def test_a_first_try_that_failed_binds_nobody(tmp_path):
     write_category(tmp_path / "data", np.random.default_rng(1))
     workdir = tmp_path / "run"
     for change, message in (
-        ({"data__path": "gone"}, "gone is no folder"),
+        ({"data__path": "gone"}, "gone is not a directory"),
         ({"training__batch_size": 99}, "batch_size to 8 or less"),
     ):
         with pytest.raises(errors.UserError, match=message):
@@ -203,7 +203,7 @@ def test_the_category_itself_and_data_that_moved(data, workdir, tmp_path):
     moved.symlink_to(data)
     experiment.evaluate(workdir / "nut", str(moved))
     assert json.loads(results.read_text()) == expected
-    with pytest.raises(errors.UserError, match="gone is no folder"):
+    with pytest.raises(errors.UserError, match="gone is not a directory"):
         experiment.evaluate(workdir / "nut", str(tmp_path / "gone"))
 
 

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from jax_scadn import methods
 from jax_scadn.data import labelled
 from jax_scadn.experiments import papers
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 
 
 def test_tables_of_both_papers():
@@ -30,7 +31,7 @@ def test_tables_of_both_papers():
 def test_every_table_is_complete(table):
     assert table.title
     assert table.source
-    assert table.protocol.words
+    assert table.protocol.description
     axes = {table.row_axis, table.column_axis, *table.fixed}
     assert {"dataset", "category", "metric"} <= axes
     assert {table.row_axis, table.column_axis}.isdisjoint(table.fixed)
@@ -46,8 +47,8 @@ def test_every_table_is_complete(table):
 
 @pytest.mark.parametrize("table", papers.tables().values(), ids=lambda t: t.id)
 def test_settings_of_protocols_exist(table):
-    config = configuration.default(table.method.lower())
-    known = configuration.flat(config)
+    config = methods.default(table.method.lower())
+    known = resolve.flat(config)
     assert {*table.protocol.paper, *table.protocol.code} <= set(known)
 
 

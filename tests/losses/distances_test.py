@@ -18,12 +18,12 @@ SHAPE = (2, 32, 24, 3)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def distance(measure, params, a_bhwc, b_bhwc):
-    return measure.distance(params, a_bhwc, b_bhwc)
+def compute(distance, params, a_bhwc, b_bhwc):
+    return distance.distance(params, a_bhwc, b_bhwc)
 
 
 def pair(seed=0, shape=SHAPE):
-    """Two smooth images that differ a little."""
+    """Two smooth, slightly different images."""
     rng = np.random.default_rng(seed)
     a = ndimage.gaussian_filter(rng.random(shape), (0, 2, 2, 0)).astype(np.float32)
     return a, (a + 0.1 * rng.random(shape)).astype(np.float32)
@@ -44,15 +44,15 @@ def params(weights):
 
 
 def only(params, layer):
-    """The parameters of one layer's measure."""
+    """The parameters of one layer's distance."""
     return params | {"scales": params["scales"][vgg19.LAYERS.index(layer)][None]}
 
 
 def test_pixel_differences_by_hand():
     a = np.array([0.5, 1.0, 0.0, 0.0], np.float32).reshape(1, 1, 2, 2)
     b = np.array([0.0, 0.0, 0.0, 0.5], np.float32).reshape(1, 1, 2, 2)
-    squared = distance(distances.Distance("squared"), {}, a, b)
-    absolute = distance(distances.Distance("absolute"), {}, a, b)
+    squared = compute(distances.Distance("squared"), {}, a, b)
+    absolute = compute(distances.Distance("absolute"), {}, a, b)
     np.testing.assert_allclose(squared, [[[0.625, 0.125]]])
     np.testing.assert_allclose(absolute, [[[0.75, 0.25]]])
 
@@ -70,23 +70,21 @@ def test_ssim_is_the_usual_formula():
     ssim = ((2 * mean_a * mean_b + 1e-4) * (2 * covariance + 9e-4)) / (
         (mean_a**2 + mean_b**2 + 1e-4) * (variances + 9e-4)
     )
-    ours = distance(distances.Distance("ssim"), {}, a, b)
+    ours = compute(distances.Distance("ssim"), {}, a, b)
     np.testing.assert_allclose(ours, ((1 - ssim) / 2).mean(-1), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", distances.NAMES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_map_of_the_images_size_that_is_0_where_they_are_equal(
-    params, name, channels
-):
-    measure = distances.Distance(name)
+def test_maps_have_the_images_size_and_are_0_for_equal_images(params, name, channels):
+    distance = distances.Distance(name)
     shape = (1, 70, 50, channels)
     a, _ = pair(shape=shape)
     b = a.copy()
     b[:, :4, :4] = 1 - b[:, :4, :4]
     params = only(params, name) if name in vgg19.LAYERS else params
-    np.testing.assert_array_equal(distance(measure, params, a, a), 0)
-    maps = np.asarray(distance(measure, params, a, b))
+    np.testing.assert_array_equal(compute(distance, params, a, a), 0)
+    maps = np.asarray(compute(distance, params, a, b))
     assert (maps.shape, maps.dtype) == (shape[:3], np.float32)
     assert maps.min() >= 0
     assert np.all(maps[:, :2, :2] > 0)
@@ -115,14 +113,14 @@ def test_feature_distances_by_hand(normalisation, expected):
     )
 
 
-def test_perceptual_measurement_is_the_weighted_sum_of_its_layers(params):
+def test_perceptual_distance_is_the_weighted_sum_of_its_layers(params):
     a, b = pair()
     layer_weights = (0.5, 2.0, 3.0)
     expected = sum(
-        weight * distance(distances.Distance(layer), only(params, layer), a, b)
+        weight * compute(distances.Distance(layer), only(params, layer), a, b)
         for weight, layer in zip(layer_weights, vgg19.LAYERS, strict=True)
     )
-    ours = distance(distances.Distance("pm", layer_weights), params, a, b)
+    ours = compute(distances.Distance("pm", layer_weights), params, a, b)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
@@ -139,14 +137,14 @@ def test_a_layers_distance_is_upsampled_bilinearly(params, layer):
     expected = [
         ndimage.map_coordinates(one, grid, order=1, mode="nearest") for one in coarse
     ]
-    measure = distances.Distance(layer, normalisation="none")
-    ours = distance(measure, only(params, layer), a, b)
+    distance = distances.Distance(layer, normalisation="none")
+    ours = compute(distance, only(params, layer), a, b)
     np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
 def scaled_params(tmp_path_factory, weights):
-    """The same network with its kernels multiplied, as if trained on other units."""
+    """The same network with scaled kernels, as if trained on other units."""
     arrays, scale = dict(np.load(weights)), 1.0
     for i, name in enumerate(vgg19.CONVOLUTIONS):
         factor = (0.1, 3.0)[i % 2]
@@ -162,15 +160,15 @@ def scaled_params(tmp_path_factory, weights):
 def test_sources_whose_features_differ_in_scale_agree(
     params, scaled_params, normalisation
 ):
-    measure = distances.Distance("pm", normalisation=normalisation)
+    distance = distances.Distance("pm", normalisation=normalisation)
     a, b = pair()
-    ours = distance(measure, params, a, b)
-    scaled = distance(measure, scaled_params, a, b)
+    ours = compute(distance, params, a, b)
+    scaled = compute(distance, scaled_params, a, b)
     same = np.allclose(scaled, ours, rtol=1e-3)
     assert same == (normalisation != "none")
 
 
-def test_parameters_are_no_more_than_the_measure_needs(weights, params):
+def test_parameters_are_only_what_the_distance_needs(weights, params):
     assert distances.Distance("ssim").load_params() == {}
     assert distances.Distance("ssim").init() == {}
     first = distances.Distance("conv1_2").load_params(weights)
@@ -186,26 +184,29 @@ def test_parameters_are_no_more_than_the_measure_needs(weights, params):
 
 def test_without_weights_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(errors.UserError, match="this measure needs VGG-19's weights"):
+    with pytest.raises(errors.UserError, match="this distance needs VGG-19's weights"):
         distances.Distance("pm").load_params("")
 
 
 def test_settings():
     config = ml_collections.ConfigDict({"dtype": "bfloat16", "scoring": {}})
+    config.vgg_weights = "vgg19.npz"
     config.scoring.distance = "pm"
     config.scoring.layer_weights = [1.0, 0.5, 0.25]  # as from JSON
     config.scoring.normalisation = "layer"
-    measure = distances.Distance.from_config(config)
-    assert measure == distances.Distance("pm", (1.0, 0.5, 0.25), "layer", "bfloat16")
-    assert hash(measure) == hash(dataclasses.replace(measure))
-    assert measure.uses_vgg
+    distance = distances.Distance.from_config(config)
+    assert distance == distances.Distance(
+        "pm", (1.0, 0.5, 0.25), "layer", "bfloat16", "vgg19.npz"
+    )
+    assert hash(distance) == hash(dataclasses.replace(distance))
+    assert distance.uses_vgg
     assert not distances.Distance("squared").uses_vgg
 
 
 def test_bfloat16_is_close_and_its_maps_are_float32(params):
     a, b = pair()
-    exact = distance(distances.Distance("pm"), params, a, b)
-    maps = distance(distances.Distance("pm", dtype="bfloat16"), params, a, b)
+    exact = compute(distances.Distance("pm"), params, a, b)
+    maps = compute(distances.Distance("pm", dtype="bfloat16"), params, a, b)
     assert maps.dtype == jnp.float32
     np.testing.assert_allclose(maps, exact, atol=0.05 * float(exact.max()))
     assert not np.allclose(maps, exact, rtol=1e-5)
@@ -213,14 +214,14 @@ def test_bfloat16_is_close_and_its_maps_are_float32(params):
 
 @pytest.mark.parametrize("name", ["ssim", "pm"])
 def test_under_vmap_and_shard_map(params, name):
-    measure = distances.Distance(name)
+    distance = distances.Distance(name)
     a, b = pair()
     others_mbhwc = np.stack([b, a, b / 2])
-    expected = [distance(measure, params, a, other) for other in others_mbhwc]
+    expected = [compute(distance, params, a, other) for other in others_mbhwc]
 
     def compared(params, a_bhwc):
         return jax.vmap(
-            lambda other: measure.distance(params, a_bhwc, other), out_axes=1
+            lambda other: distance.distance(params, a_bhwc, other), out_axes=1
         )(others_mbhwc)
 
     mesh = sharding.mesh(1)
@@ -235,7 +236,7 @@ def test_shapes_have_to_agree():
 
 
 def test_a_real_defect_stands_out(shared):
-    """A chipped bottle against a good one, by the whole measurement."""
+    """A chipped bottle against a good one, by the perceptual distance."""
     folder = shared / "data" / "mvtec_ad" / "bottle"
 
     def read(path):
@@ -243,10 +244,10 @@ def test_a_real_defect_stands_out(shared):
         return np.asarray(image, np.float32)[None] / 255
 
     defect = read("ground_truth/broken_large/000_mask.png")[0, ..., 0] > 0.5
-    measure = distances.Distance("pm")
+    distance = distances.Distance("pm")
     path = shared / "weights" / "vgg19_conv1_1_to_conv3_4.npz"
-    params = measure.load_params(str(path))
+    params = distance.load_params(str(path))
     np.testing.assert_allclose(params["scales"], [107, 103, 428], rtol=0.1)
     good = read("train/good/000.png")
-    maps = distance(measure, params, read("test/broken_large/000.png"), good)[0]
+    maps = compute(distance, params, read("test/broken_large/000.png"), good)[0]
     assert np.mean(maps[defect]) > 2 * np.mean(maps[~defect])

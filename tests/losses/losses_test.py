@@ -44,13 +44,13 @@ def test_saturated_logits_stay_finite(gan, logit):
         assert np.isfinite(slope)
 
 
-def test_reference_reconstruction_is_the_public_codes_formula():
+def test_reference_reconstruction_equals_the_public_codes_formula():
     rng = np.random.default_rng(0)
     x, r = rng.random((2, 4, 4, 3)), rng.random((2, 4, 4, 3))
     m = (rng.random((2, 4, 4, 1)) < 0.3).astype(float)
-    whole = np.broadcast_to(m, x.shape)
+    masked = np.broadcast_to(m, x.shape)
     expected = (
-        np.mean(((r - x) * (1 - whole)) ** 2) + 4 * np.mean(((r - x) * whole) ** 2)
+        np.mean(((r - x) * (1 - masked)) ** 2) + 4 * np.mean(((r - x) * masked) ** 2)
     ) / np.mean(m)
     loss = jnp.mean(reconstruction.masked("reference", r, x, m, 3.0))
     np.testing.assert_allclose(loss, expected, rtol=1e-6)

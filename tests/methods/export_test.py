@@ -10,6 +10,8 @@ import pytest
 import utad_tiny
 
 from jax_scadn import methods
+from jax_scadn.methods import base
+from jax_scadn.training import loop, protocol
 
 BATCH = 5  # a size that nothing else has
 WIDTH = {"float32": "f32", "bfloat16": "bf16"}
@@ -26,33 +28,48 @@ def images(config, dtype=np.uint8):
     return jax.ShapeDtypeStruct((BATCH, size, size, channels), dtype)
 
 
+def shapes(stage):
+    """Of the state before the first update."""
+    init = functools.partial(loop.init, stage)
+    return jax.eval_shape(init, 0, protocol.EMPTY, {})
+
+
+def exported_step(config, stage, context=protocol.EMPTY):
+    """The program of a training step."""
+    update = functools.partial(loop.update, stage)
+    hyper = stage.hyperparameters(config)
+    batch = {"image": images(config)}
+    return exported(update, shapes(stage), hyper, context, np.uint32(0), batch)
+
+
 @functools.cache
 def scadn_step(dtype):
     config = conftest.tiny(dtype=dtype, data__channels=3, training__batch_size=BATCH)
     (stage,) = methods.create(config).stages
-    state = jax.eval_shape(stage.init, 0)
-    hyper = stage.hyperparameters(config)
-    return exported(stage.step, state, hyper, {"image": images(config)})
+    return exported_step(config, stage)
 
 
 @functools.cache
 def scadn_score(dtype):
     config = conftest.tiny(dtype=dtype, data__channels=3)
     method = methods.create(config)
-    state = jax.eval_shape(method.inpainting.init, 0)
-    params = method.inference_params({"": state.generator}, {})
-    mu = jax.ShapeDtypeStruct((method.maps,), np.float32)
-    return exported(method.score, params, mu, images(config, np.float32))
+    generator = shapes(method.inpainting).generator
+    variables = {base.FROZEN: {}, "inpainting": generator}
+    statistics = {"mu": jax.ShapeDtypeStruct((method.num_maps,), np.float32)}
+
+    def score(variables, statistics, images):
+        return method.select(statistics, method.maps(variables, images))
+
+    return exported(score, variables, statistics, images(config, np.float32))
 
 
 @functools.cache
 def utad_step(dtype, number):
     config = utad_tiny.settings(dtype=dtype, data__channels=3)
-    stage = methods.create(config).stages[number]
-    state = jax.eval_shape(stage.init, 0)
-    hyper = stage.hyperparameters(config)
-    batch = dict.fromkeys(("image", "impression"), images(config))
-    return exported(stage.step, state, hyper, batch)
+    first, second = methods.create(config).stages
+    earlier = {first.name: first.result(shapes(first))}
+    contexts = (protocol.EMPTY, protocol.Context({}, earlier))
+    return exported_step(config, (first, second)[number], contexts[number])
 
 
 PROGRAMS = {

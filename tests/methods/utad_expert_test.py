@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import utad_tiny
-from utad_tiny import step
+from conftest import assert_trees_equal
 
 from jax_scadn import methods
-from jax_scadn.data import sources
 from jax_scadn.methods.utad.expert import ExpertStage
-from jax_scadn.runtime import errors
-from jax_scadn.training import cache
+from jax_scadn.runtime import sharding
+from jax_scadn.training import loop, protocol, vectorized
 
 
 def stage_of(**changes):
@@ -27,22 +26,26 @@ def started():
 
 
 @pytest.fixture
+def images():
+    return utad_tiny.images()
+
+
+@pytest.fixture
 def pairs(images):
-    """A batch of images, with impressions that are their blurred selves."""
-    blurred = (images + np.roll(images, 2, axis=2)) / 2
-    return {
-        "image": np.round(255 * images).astype(np.uint8),
-        "impression": np.round(65535 * blurred).astype(np.uint16),
-    }
+    """Images, and impressions that are the same ones blurred."""
+    return images, (images + np.roll(images, 2, axis=2)) / 2
 
 
-def as_floats(pairs):
-    return pairs["image"] / np.float32(255), pairs["impression"] / np.float32(65535)
+@functools.partial(jax.jit, static_argnums=0)
+def update(stage, state, hyper, pairs):
+    """One update with given impressions, with the key of its step."""
+    key = jax.random.fold_in(jax.random.key(0), state.step)
+    return stage.update(state, hyper, *pairs, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def translate(stage, experts, pairs, key=None):
-    return stage.translate(experts, *as_floats(pairs), key)
+    return stage.translate(experts, *pairs, key)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -52,36 +55,39 @@ def written_out(net, experts, pairs):
     def apply(domain, method, *inputs):
         return net.apply({"params": experts[domain]}, *inputs, method=method)
 
-    image, impression = as_floats(pairs)
+    image, impression = pairs
     image_content = apply("image", "encode_content", image)
     impression_content = apply("impression", "encode_content", impression)
     image_detail = apply("image", "encode_detail", image)
     impression_detail = apply("impression", "encode_detail", impression)
-    made = apply("image", "decode", impression_content, image_detail)
+    reconstruction = apply("image", "decode", impression_content, image_detail)
     naive = apply("impression", "decode", image_content, impression_detail)
 
     def l1(a, b):
         return jnp.mean(jnp.abs(a - b))
 
-    content = l1(apply("image", "encode_content", made), impression_content)
+    content = l1(apply("image", "encode_content", reconstruction), impression_content)
     losses = {
-        "reconstruction_loss": l1(2 * made - 1, 2 * image - 1),
+        "reconstruction_loss": l1(2 * reconstruction - 1, 2 * image - 1),
         "naive_impression_loss": l1(2 * naive - 1, 2 * impression - 1),
-        "detail_loss": l1(apply("image", "encode_detail", made), image_detail),
+        "detail_loss": l1(
+            apply("image", "encode_detail", reconstruction), image_detail
+        ),
         "content_loss": content
         + l1(apply("impression", "encode_content", naive), image_content),
     }
-    return made, naive, losses
+    return reconstruction, naive, losses
 
 
 @pytest.mark.slow
 def test_directions_swap_contents_and_losses_are_those_written_out(started, pairs):
     stage, state, hyper = started
-    made, naive, losses = written_out(stage.autoencoder, state.experts, pairs)
-    translated = translate(stage, state.experts, pairs)
-    np.testing.assert_allclose(translated.reconstruction, made, atol=1e-5)
+    net, experts = stage.autoencoder, state.experts
+    reconstruction, naive, losses = written_out(net, experts, pairs)
+    translated = translate(stage, experts, pairs)
+    np.testing.assert_allclose(translated.reconstruction, reconstruction, atol=1e-5)
     np.testing.assert_allclose(translated.naive_impression, naive, atol=1e-5)
-    _, metrics = step(stage, state, hyper, pairs)
+    _, metrics = update(stage, state, hyper, pairs)
     for name, value in losses.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-4)
     expected = (
@@ -97,7 +103,7 @@ def test_the_learning_rate_is_halved_by_the_state_s_step(started, pairs):
     stage, state, hyper = started
     before = state.experts["image"]["decoder"]["output"]["conv"]["kernel"]
     for done, rate in ((0, 1e-4), (49_999, 1e-4), (50_000, 5e-5), (149_999, 2.5e-5)):
-        after, _ = step(stage, state.replace(step=jnp.int32(done)), hyper, pairs)
+        after, _ = update(stage, state.replace(step=jnp.int32(done)), hyper, pairs)
         output = after.experts["image"]["decoder"]["output"]["conv"]["kernel"]
         # The first direction of Adam is the gradient's sign.
         np.testing.assert_allclose(np.max(np.abs(output - before)), rate, rtol=1e-2)
@@ -107,7 +113,9 @@ def test_the_learning_rate_is_halved_by_the_state_s_step(started, pairs):
 def test_training_lowers_the_losses_of_both_directions(started, pairs):
     stage, state, hyper = started
     hyper = hyper.replace(learning_rate=jnp.float32(3e-3))
-    _, history = utad_tiny.train(stage, state, hyper, pairs, 30)
+    _, history = utad_tiny.train(
+        lambda state: update(stage, state, hyper, pairs), state, 30
+    )
     for name in ("reconstruction_loss", "naive_impression_loss"):
         utad_tiny.assert_fell(history, name, 0.8)
 
@@ -115,13 +123,13 @@ def test_training_lowers_the_losses_of_both_directions(started, pairs):
 def test_without_guidance_details_are_noise_and_have_no_loss(started, pairs):
     _, state, _ = started
     stage, hyper = stage_of(expert__guidance="noise", preset="paper")
-    after, first = step(stage, state, hyper, pairs)
-    _, again = step(stage, state, hyper, pairs)
-    _, later = step(stage, state.replace(step=state.step + 1), hyper, pairs)
+    after, first = update(stage, state, hyper, pairs)
+    _, again = update(stage, state, hyper, pairs)
+    _, later = update(stage, state.replace(step=state.step + 1), hyper, pairs)
     assert first == again
     assert first["reconstruction_loss"] != later["reconstruction_loss"]
     assert "detail_loss" not in first
-    # Nobody asks the detail encoders: weight decay alone, seen by Adam as a
+    # The detail encoders are unused: weight decay alone, which Adam takes for a
     # gradient, moves them towards zero.
     for domain in ("image", "impression"):
         old, new = (s.experts[domain]["detail_encoder"] for s in (state, after))
@@ -140,25 +148,27 @@ def test_without_guidance_each_training_image_has_its_own_noise(started, pairs):
     draws = [translate(stage, state.experts, pairs, k).image_detail for k in keys]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert np.all(draws[0] != draws[2])
-    assert len(np.unique(draws[0][:, 0])) == len(pairs["image"])
+    assert len(np.unique(draws[0][:, 0])) == len(pairs[0])
 
 
 def test_without_guidance_a_score_depends_on_its_image_alone(started, pairs):
     _, state, _ = started
     stage, _ = stage_of(expert__guidance="noise")
-    made = translate(stage, state.experts, pairs)
-    assert len(np.unique(made.image_detail, axis=0)) == 1
-    turned = {name: np.roll(value, 3, axis=0) for name, value in pairs.items()}
-    again = translate(stage, state.experts, turned)
+    translated = translate(stage, state.experts, pairs)
+    assert len(np.unique(translated.image_detail, axis=0)) == 1
+    rolled = tuple(np.roll(value, 3, axis=0) for value in pairs)
+    again = translate(stage, state.experts, rolled)
     for picture in ("reconstruction", "naive_impression"):
-        expected = np.roll(getattr(made, picture), 3, axis=0)
+        expected = np.roll(getattr(translated, picture), 3, axis=0)
         np.testing.assert_allclose(getattr(again, picture), expected, atol=1e-5)
 
 
 def test_bfloat16_keeps_state_and_losses_float32(started, pairs):
     _, state, _ = started
     stage, hyper = stage_of(dtype="bfloat16")
-    after, metrics = jax.eval_shape(stage.step, state, hyper, pairs)
+    after, metrics = jax.eval_shape(
+        functools.partial(update, stage), state, hyper, pairs
+    )
     types = [jax.tree.map(lambda x: x.dtype, s) for s in (state, after)]
     assert types[0] == types[1]
     for name, value in metrics.items():
@@ -169,52 +179,113 @@ def test_bfloat16_keeps_state_and_losses_float32(started, pairs):
 def test_every_hyperparameter_may_differ_under_vmap(started, pairs):
     stage, state, hyper = started
     stacked = jax.tree.map(lambda x: jnp.stack([x, 2 * x, 3 * x]), hyper)
-    step_of_three = jax.vmap(stage.step, in_axes=(None, 0, None))
-    _, metrics = jax.eval_shape(step_of_three, state, stacked, pairs)
+    three = jax.vmap(functools.partial(update, stage), in_axes=(None, 0, None))
+    _, metrics = jax.eval_shape(three, state, stacked, pairs)
     assert {value.shape for value in metrics.values()} == {(3,)}
 
 
-def test_picture_has_all_four_side_by_side(started, pairs):
-    stage, state, hyper = started
-    picture = jax.jit(stage.picture)(state.experts, hyper, pairs)
-    made = translate(stage, state.experts, pairs)
-    expected = [
-        *as_floats(pairs),
-        made.naive_impression,
-        made.reconstruction,
-    ]
-    np.testing.assert_allclose(picture, np.concatenate(expected, axis=2), atol=1e-5)
+# Impressions, which each step computes by the frozen weights of stage 1.
 
 
-# What it is trained on.
-
-
-def test_it_sees_what_stage_1_makes_of_the_training_images(tmp_path):
-    config = utad_tiny.settings(scoring__images_per_call=3)
-    train = sources.load(config.data, 0).train.first(7)
-    first, second = methods.create(config).stages
-    weights = {first.folder: first.params(utad_tiny.fresh(first))}
-    source = second.source(config, train, weights, tmp_path)
-    assert len(source) == 7
-    pixels = train.images().astype(np.float32) / 255
-    expected = jax.jit(first.extract)(weights[first.folder], pixels).image_bhwc
-    for index in (0, 6):
-        stored = source[index]["impression"] / 65535
-        np.testing.assert_allclose(stored, expected[index], atol=1e-4)
-        np.testing.assert_array_equal(source[index]["image"], train[index].image)
-
-
-def test_it_refuses_impressions_by_another_stage_1(tmp_path):
+@functools.cache
+def two_stages():
+    """Both stages, the arrays of the second one, and two weights of the first one."""
     config = utad_tiny.settings()
-    train = sources.load(config.data, 0).train.first(4)
     first, second = methods.create(config).stages
-    state = utad_tiny.fresh(first)
-    second.source(config, train, {first.folder: first.params(state)}, tmp_path)
-    stats = jax.tree.map(lambda x: x + 1e-3, state.batch_stats)
-    other = {first.folder: first.params(state.replace(batch_stats=stats))}
-    with pytest.raises(errors.UserError) as refused:
-        second.source(config, train, other, tmp_path)
-    message = str(refused.value)
-    assert "made with other stage-1 weights" in message
-    assert str(tmp_path / cache.FOLDER) in message
-    assert str(tmp_path / second.folder) in message
+    results = [first.result(utad_tiny.fresh(first, seed)) for seed in (0, 1)]
+    return first, second, second.hyperparameters(config), results
+
+
+def context_of(result):
+    return protocol.Context({}, {"impression": result})
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def extract(first, result, images):
+    """Impressions by the running statistics."""
+    return first.ie_net.apply(result, images, train=False).image_bhwc
+
+
+def test_a_step_sees_the_impressions_of_the_earlier_stage(images):
+    first, second, hyper, results = two_stages()
+    state = utad_tiny.fresh(second)
+    impressions = [extract(first, result, images) for result in results]
+    # In another program, rounding may differ.
+    assert np.max(np.abs(impressions[0] - impressions[1])) > 1e-3
+    for result, expected_impressions in zip(results, impressions, strict=True):
+        context = context_of(result)
+        after, metrics = utad_tiny.step(second, state, hyper, images, 0, context)
+        expected = update(second, state, hyper, (images, expected_impressions))
+        utad_tiny.assert_trees_close(metrics, expected[1])
+        # Adam's first direction is the sign of the gradient: its moments instead.
+        utad_tiny.assert_trees_close(after.optimizer, expected[0].optimizer, 1e-3, 1e-6)
+
+
+def test_the_step_and_scoring_see_the_same_impressions(images):
+    first, second, hyper, results = two_stages()
+    experts = utad_tiny.fresh(second).experts
+    variables = {"frozen": {}, "impression": results[0], "expert": experts}
+    method = methods.create(utad_tiny.settings())
+    scored = jax.jit(method.maps)(variables, images).pictures["impression"][:, 0]
+    preview = jax.jit(second.preview)(
+        experts, hyper, context_of(results[0]), {"image": images}
+    )
+    seen = preview[:, :, 32:64]
+    np.testing.assert_allclose(seen, scored, atol=1e-5)
+    np.testing.assert_allclose(seen, extract(first, results[0], images), atol=1e-5)
+
+
+def test_training_never_changes_the_earlier_stage(images):
+    _, second, hyper, (result, _) = two_stages()
+    before = jax.tree.map(np.array, result)
+    state = loop.init(second, 0, context_of(result), {})
+    pixels = {"image": np.round(255 * images).astype(np.uint8)}
+    for _ in range(3):
+        state, _ = loop.train_step(
+            second, state, hyper, context_of(result), np.uint32(0), pixels
+        )
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(result))
+
+
+def test_stacked_variants_use_their_own_earlier_stage(images):
+    """Two variants that differ in nothing but the weights of stage 1."""
+    _, second, hyper, results = two_stages()
+    state = utad_tiny.fresh(second)
+    pixels = {"image": np.round(255 * images).astype(np.uint8)}
+    mesh, count = sharding.variant_mesh(2)
+    assert count == 2
+    _, metrics = vectorized.train_steps(
+        second,
+        mesh,
+        vectorized.stack([state, state]),
+        vectorized.stack([hyper, hyper]),
+        {},
+        vectorized.stack([context_of(result).earlier for result in results]),
+        np.zeros(2, np.uint32),
+        vectorized.stack([pixels, pixels]),
+        np.ones(2, bool),
+    )
+    seen = pixels["image"] / np.float32(255)
+    for number, result in enumerate(results):
+        context = context_of(result)
+        _, expected = utad_tiny.step(second, state, hyper, seen, 0, context)
+        ours = {name: value[number] for name, value in metrics.items()}
+        utad_tiny.assert_trees_close(ours, expected)
+    differences = np.abs(np.diff(metrics["naive_impression_loss"]))
+    assert differences > 1e-3
+
+
+def test_preview_shows_all_four_side_by_side(images):
+    first, second, hyper, (result, _) = two_stages()
+    experts = utad_tiny.fresh(second).experts
+    batch = {"image": images}
+    preview = jax.jit(second.preview)(experts, hyper, context_of(result), batch)
+    impressions = extract(first, result, images)
+    translated = translate(second, experts, (images, impressions))
+    expected = [
+        images,
+        impressions,
+        translated.naive_impression,
+        translated.reconstruction,
+    ]
+    np.testing.assert_allclose(preview, np.concatenate(expected, axis=2), atol=1e-5)

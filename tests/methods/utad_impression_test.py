@@ -11,6 +11,12 @@ from utad_tiny import assert_trees_close, step
 
 from jax_scadn.losses import mutual_information
 from jax_scadn.methods.utad.impression import ImpressionStage, total_loss
+from jax_scadn.training import protocol
+
+
+@pytest.fixture
+def images():
+    return utad_tiny.images()
 
 
 @pytest.fixture
@@ -38,8 +44,9 @@ def gradients(stage, state, hyper, images):
     return grads.ie_net, grads.discriminators
 
 
-def key_of(state):
-    return jax.random.fold_in(jax.random.key(state.seed), state.step)
+def key_of(state, seed=0):
+    """Of the next step of a run with that seed."""
+    return jax.random.fold_in(jax.random.key(seed), state.step)
 
 
 @jax.jit
@@ -109,7 +116,7 @@ def test_gradients_are_those_of_the_losses_written_out(started, images):
     ours, ours_d = gradients(stage, state, hyper, images)
     assert_trees_close(ours, expected, rtol=1e-3, atol=1e-4)
     assert_trees_close(ours_d, expected_d, rtol=1e-3, atol=1e-5)
-    _, metrics = step(stage, state, hyper, {"image": images})
+    _, metrics = step(stage, state, hyper, images)
     np.testing.assert_allclose(metrics["ie_net_loss"], loss, rtol=1e-5)
 
 
@@ -121,7 +128,7 @@ def test_total_loss_by_hand(started):
 def test_the_bounds_start_at_2_log_2(started, images):
     """An untrained T cannot tell, whatever the features are."""
     stage, state, hyper = started
-    _, metrics = step(stage, state, hyper, {"image": images})
+    _, metrics = step(stage, state, hyper, images)
     for name in ("local_loss", "global_loss"):
         np.testing.assert_allclose(metrics[name], 2 * math.log(2), rtol=0.02)
 
@@ -133,7 +140,7 @@ def test_each_learning_rate_moves_its_own_networks_only(started, images):
         ("discriminator_learning_rate", "discriminators", "ie_net"),
     ):
         still = hyper.replace(**{frozen: jnp.zeros(())})
-        after, _ = step(stage, state, still, {"image": images})
+        after, _ = step(stage, state, still, images)
         assert_trees_equal(getattr(after, same), getattr(state, same))
         assert utad_tiny.moved(getattr(after, other), getattr(state, other))
 
@@ -163,9 +170,9 @@ def test_sgd_has_momentum_and_decay_on_every_weight(started, images):
         learning_rate=jnp.float32(1.0), discriminator_learning_rate=jnp.float32(2.0)
     )
     first = gradients(stage, state, hyper, images)
-    after, _ = step(stage, state, hyper, {"image": images})
+    after, _ = step(stage, state, hyper, images)
     second = gradients(stage, after, hyper, images)
-    twice, _ = step(stage, after, hyper, {"image": images})
+    twice, _ = step(stage, after, hyper, images)
     for name, rate, g_1, g_2 in (
         ("ie_net", 1.0, first[0], second[0]),
         ("discriminators", 2.0, first[1], second[1]),
@@ -183,23 +190,22 @@ def test_sgd_has_momentum_and_decay_on_every_weight(started, images):
 
 def test_a_step_moves_the_batch_statistics_and_inference_takes_them(started, images):
     stage, state, hyper = started
-    after, _ = step(stage, state, hyper, {"image": images})
+    after, _ = step(stage, state, hyper, images)
     assert utad_tiny.moved(after.batch_stats, state.batch_stats)
     extract = jax.jit(stage.extract)
     earlier = after.replace(batch_stats=state.batch_stats)
     now, before = (
-        extract(stage.params(s), images).image_bhwc for s in (after, earlier)
+        extract(stage.result(s), images).image_bhwc for s in (after, earlier)
     )
     assert utad_tiny.moved(now, before)
 
 
 def test_the_codes_noise_follows_seed_and_step(started, images):
     stage, state, hyper = started
-    batch = {"image": images}
-    _, first = step(stage, state, hyper, batch)
-    _, again = step(stage, state, hyper, batch)
-    _, later = step(stage, state.replace(step=state.step + 1), hyper, batch)
-    _, other = step(stage, state.replace(seed=state.seed + 1), hyper, batch)
+    _, first = step(stage, state, hyper, images)
+    _, again = step(stage, state, hyper, images)
+    _, later = step(stage, state.replace(step=state.step + 1), hyper, images)
+    _, other = step(stage, state, hyper, images, seed=1)
     assert first == again
     assert first["reconstruction_loss"] == later["reconstruction_loss"]
     assert first["local_loss"] != later["local_loss"]
@@ -208,7 +214,9 @@ def test_the_codes_noise_follows_seed_and_step(started, images):
 
 def test_the_autoencoder_learns(started, smooth_images):
     stage, state, hyper = started
-    state, history = utad_tiny.train(stage, state, hyper, {"image": smooth_images}, 100)
+    state, history = utad_tiny.train(
+        lambda state: step(stage, state, hyper, smooth_images), state, 100
+    )
     assert int(state.step) == 100
     utad_tiny.assert_fell(history, "reconstruction_loss", 0.2)
 
@@ -221,7 +229,7 @@ def test_t_learns_to_tell_pairs_apart(started, smooth_images):
     history = []
     for _ in range(150):  # on the same codes again and again
         state, metrics = step(
-            stage, state.replace(step=0 * state.step), hyper, {"image": smooth_images}
+            stage, state.replace(step=0 * state.step), hyper, smooth_images
         )
         history.append(metrics)
     for name in ("local_loss", "global_loss"):
@@ -244,7 +252,9 @@ def test_the_encoder_learns_what_t_can_tell(started, smooth_images):
         global_weight=jnp.float32(10.0),
         discriminator_learning_rate=jnp.zeros(()),
     )
-    _, history = utad_tiny.train(stage, state, hyper, {"image": smooth_images}, 200)
+    _, history = utad_tiny.train(
+        lambda state: step(stage, state, hyper, smooth_images), state, 200
+    )
     for name in ("local_loss", "global_loss"):
         share = [metrics[name] / (2 * math.log(2)) for metrics in history[-5:]]
         assert np.mean(share) < 0.9, name
@@ -256,7 +266,7 @@ def test_parts_that_have_no_weight_are_left_out(images):
     )
     state = utad_tiny.fresh(stage)
     assert state.discriminators == {}
-    _, metrics = step(stage, state, hyper, {"image": images})
+    _, metrics = step(stage, state, hyper, images)
     assert set(metrics) == {
         "ie_net_loss",
         "reconstruction_loss",
@@ -270,7 +280,9 @@ def test_parts_that_have_no_weight_are_left_out(images):
 def test_bfloat16_keeps_state_and_losses_float32(started, images):
     _, state, _ = started
     stage, hyper = stage_of(dtype="bfloat16")
-    after, metrics = jax.eval_shape(stage.step, state, hyper, {"image": images})
+    after, metrics = jax.eval_shape(
+        functools.partial(step, stage), state, hyper, images
+    )
     types = [jax.tree.map(lambda x: x.dtype, s) for s in (state, after)]
     assert types[0] == types[1]
     for name, value in metrics.items():
@@ -281,15 +293,16 @@ def test_bfloat16_keeps_state_and_losses_float32(started, images):
 def test_every_hyperparameter_may_differ_under_vmap(started, images):
     stage, state, hyper = started
     stacked = jax.tree.map(lambda x: jnp.stack([x, 2 * x, 3 * x]), hyper)
-    step_of_three = jax.vmap(stage.step, in_axes=(None, 0, None))
-    _, metrics = jax.eval_shape(step_of_three, state, stacked, {"image": images})
+    step_of_three = jax.vmap(functools.partial(step, stage), in_axes=(None, 0, None))
+    _, metrics = jax.eval_shape(step_of_three, state, stacked, images)
     assert {value.shape for value in metrics.values()} == {(3,)}
 
 
-def test_picture_has_images_and_impressions_side_by_side(started, images):
+def test_preview_shows_images_and_impressions_side_by_side(started, images):
     stage, state, hyper = started
-    picture = stage.picture(stage.params(state), hyper, {"image": images})
-    assert picture.shape == (8, 32, 64, 1)
-    np.testing.assert_allclose(picture[:, :, :32], images, atol=1e-6)
-    impressions = jax.jit(stage.extract)(stage.params(state), images).image_bhwc
-    np.testing.assert_allclose(picture[:, :, 32:], impressions, atol=1e-5)
+    result = stage.result(state)
+    preview = stage.preview(result, hyper, protocol.EMPTY, {"image": images})
+    assert preview.shape == (8, 32, 64, 1)
+    np.testing.assert_allclose(preview[:, :, :32], images, atol=1e-6)
+    impressions = jax.jit(stage.extract)(result, images).image_bhwc
+    np.testing.assert_allclose(preview[:, :, 32:], impressions, atol=1e-5)

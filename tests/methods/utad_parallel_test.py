@@ -1,4 +1,4 @@
-"""Four forced CPU devices in a process of its own train as one does."""
+"""Four forced CPU devices, in a process of their own, train as one does."""
 
 import subprocess
 import sys
@@ -15,33 +15,39 @@ SCRIPT = """
     sys.path.insert(0, "tests")
     import conftest, jax, numpy as np
     import utad_tiny
-    from jax_scadn import methods, sharding, training
+    from jax_scadn import methods
     from jax_scadn.data import sources
+    from jax_scadn.runtime import sharding
+    from jax_scadn.training import loop, protocol
 
     config = utad_tiny.settings(training__batch_size=8)
     images = sources.load(config.data, 0).train.images()[:8]
-    blurred = (images.astype(np.uint16) + np.roll(images, 2, axis=2)) * 128
     assert len(jax.devices()) == 4
 
-    def trained(stage, mesh):
-        whole, split = sharding.replicated(mesh), sharding.batch_sharding(mesh)
-        hyper = jax.device_put(stage.hyperparameters(config), whole)
-        state = jax.device_put(training.init(stage, 0), whole)
-        batch = jax.device_put({"image": images, "impression": blurred}, split)
-        found = []
+    def trained(stage, context, mesh):
+        state = loop.init(stage, 0, context, {})
+        hyper = stage.hyperparameters(config)
+        state, *constants = sharding.replicate(
+            mesh, (state, hyper, context, np.uint32(0))
+        )
+        batch = sharding.shard_batch(mesh, {"image": images})
+        history = []
         for _ in range(3):
-            state, metrics = training.train_step(stage, state, hyper, batch)
-            found.append([float(value) for value in metrics.values()])
-        return np.array(found), jax.device_get(stage.params(state))
+            state, metrics = loop.train_step(stage, state, *constants, batch)
+            history.append([float(value) for value in metrics.values()])
+        return np.array(history), jax.device_get(stage.result(state))
 
+    earlier = {}
     for stage in methods.create(config).stages:
-        alone, params = trained(stage, sharding.mesh(1))
-        together, same = trained(stage, sharding.mesh(8))
-        np.testing.assert_allclose(together, alone, rtol=1e-3)
-        if "batch_stats" in params:  # of the whole batch, not of a device's share
+        context = protocol.Context({}, dict(earlier))
+        expected, result = trained(stage, context, sharding.mesh(1))
+        sharded, same = trained(stage, context, sharding.mesh(8))
+        np.testing.assert_allclose(sharded, expected, rtol=1e-3)
+        if "batch_stats" in result:  # of the full batch, not of a device's shard
             utad_tiny.assert_trees_close(
-                same["batch_stats"], params["batch_stats"], rtol=1e-3, atol=1e-5
+                same["batch_stats"], result["batch_stats"], rtol=1e-3, atol=1e-5
             )
+        earlier[stage.name] = result
     print("passed")
 """
 

@@ -8,10 +8,17 @@ import utad_tiny
 from utad_tiny import settings
 
 from jax_scadn import methods
+from jax_scadn.methods import base
 from jax_scadn.methods.utad.expert import ExpertStage, Translated
 from jax_scadn.methods.utad.impression import ImpressionStage
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
+from jax_scadn.settings import files, resolve
+
+
+@pytest.fixture
+def images():
+    return utad_tiny.images()
+
 
 # Settings.
 
@@ -25,8 +32,8 @@ def test_presets_differ_where_paper_and_public_settings_do():
         ("impression.image_gan_weight", 0.1, 0.0),
         ("expert.content_weight", 1.0, 0.0),
     ):
-        assert configuration.get(reference, field) == ours
-        assert configuration.get(paper, field) == theirs
+        assert resolve.get(reference, field) == ours
+        assert resolve.get(paper, field) == theirs
     assert ImpressionStage.from_config(reference).image_gan
     assert not ImpressionStage.from_config(paper).image_gan
     assert ExpertStage.from_config(reference).content_loss
@@ -39,7 +46,7 @@ def test_a_field_wins_over_its_preset():
 
 
 def test_defaults_are_the_public_settings():
-    config = configuration.resolve(configuration.default("utad"))
+    config = methods.resolve(methods.default("utad"))
     assert (config.data.size, config.training.batch_size) == (256, 128)
     first, second = (
         stage.hyperparameters(config) for stage in methods.create(config).stages
@@ -63,28 +70,31 @@ def test_t_is_no_wider_than_the_code_nor_than_128(latent, width):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training__batch_size": 1}, "batch_size=1: take 2 or more"),
-        ({"data__size": 36}, "data.size=36: take a multiple of 8, 16 or more"),
+        ({"training__batch_size": 1}, "batch_size=1: must be at least 2"),
+        ({"data__size": 36}, "data.size=36: must be a multiple of 8, at least 16"),
         (
             {"data__size": 8, "impression__image_gan_weight": 0.0},
-            "data.size=8: take a multiple of 8, 16 or more",
+            "data.size=8: must be a multiple of 8, at least 16",
         ),
         (
             {"impression__image_discriminator_scales": 3},
-            "data.size=32: take a multiple of 8, 64 or more",
+            "data.size=32: must be a multiple of 8, at least 64",
         ),
-        ({"impression__pools": (8,)}, "product is to be that of the pools, 8"),
-        ({"impression__pools": (2, 2)}, r"pools=\(2, 2\): give 1"),
-        ({"impression__features": (0,)}, "features and .pools: take whole numbers"),
-        ({"impression__upsamplings": (2, 2)}, r"upsamplings=\(2, 2\): give 1"),
-        ({"impression__kl_weight": -1.0}, "kl_weight=-1.0: take 0 or more"),
-        ({"expert__guidance": "no"}, "choose one of: detail, noise"),
-        ({"expert__halve_every": 0}, "halve_every=0: take 1 or more"),
+        ({"impression__pools": (8,)}, "must have the product of the pools, 8"),
+        ({"impression__pools": (2, 2)}, r"pools=\(2, 2\): must have 1 items"),
+        ({"impression__features": (0,)}, r"features=\(0,\): must be at least 1"),
+        (
+            {"impression__upsamplings": (2, 2)},
+            r"upsamplings=\(2, 2\): must have 1 items",
+        ),
+        ({"impression__kl_weight": -1.0}, "kl_weight=-1.0: must be at least 0"),
+        ({"expert__guidance": "no"}, "guidance=no: must be one of: detail, noise"),
+        ({"expert__halve_every": 0}, "halve_every=0: must be at least 1"),
         (
             {"expert__training__steps": 0, "expert__training__epochs": 0},
-            "set --config.expert.training.epochs or .steps to 1 or more",
+            "expert.training.steps must be at least 1",
         ),
-        ({"selection__keep": "best"}, "choose one of: last"),
+        ({"selection__keep": "best"}, "keep=best: must be one of: last"),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_line(changes, message):
@@ -95,8 +105,8 @@ def test_settings_that_do_not_go_together_are_one_line(changes, message):
 
 def test_settings_survive_their_json(tmp_path):
     config = settings()
-    configuration.write(config, tmp_path / "config.json")
-    assert methods.create(configuration.read(tmp_path / "config.json")) == (
+    files.write(config, tmp_path / "config.json")
+    assert methods.create(methods.read(tmp_path / "config.json")) == (
         methods.create(config)
     )
 
@@ -108,14 +118,14 @@ def test_a_batch_of_one_is_enough_without_mutual_information():
 
 def test_ablations_of_table_2_are_settings():
     full = methods.create(settings())
-    assert [stage.folder for stage in full.stages] == ["impression", "expert"]
+    assert [stage.name for stage in full.stages] == ["impression", "expert"]
     (only,) = methods.create(settings(expert__enabled=False)).stages
-    assert only.folder == "impression"
+    assert only.name == "impression"
     without = {"impression__local_weight": 0.0, "impression__global_weight": 0.0}
     assert not methods.create(settings(**without)).impression.mutual_information
     assert not methods.create(settings(expert__guidance="noise")).expert.detail_loss
-    assert methods.create(settings(scoring__distance="pm")).measure.uses_vgg
-    assert not full.measure.uses_vgg
+    assert set(methods.create(settings(scoring__distance="pm")).frozen) == {"vgg19"}
+    assert full.frozen == {}
 
 
 def test_stages_are_equal_where_their_programs_are():
@@ -135,20 +145,20 @@ def test_stages_are_equal_where_their_programs_are():
 
 def trained(**changes):
     method = methods.create(settings(**changes))
-    weights = {
-        stage.folder: stage.params(utad_tiny.fresh(stage)) for stage in method.stages
+    results = {
+        stage.name: stage.result(utad_tiny.fresh(stage)) for stage in method.stages
     }
-    return method, method.inference_params(weights, {})
+    return method, {base.FROZEN: {}, **results}
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def score(method, params, images):
-    return method.score(params, jnp.zeros(method.maps), images)
+def score(method, variables, images):
+    return method.select({}, method.maps(variables, images))
 
 
 def test_the_map_is_the_sum_of_both_distances(images):
-    method, params = trained()
-    scored = score(method, params, images)
+    method, variables = trained()
+    scored = score(method, variables, images)
     pictures = scored.pictures
     assert set(pictures) == {"impression", "naive impression", "reconstruction"}
     expected = np.mean((pictures["reconstruction"] - images) ** 2, axis=-1) + np.mean(
@@ -156,19 +166,16 @@ def test_the_map_is_the_sum_of_both_distances(images):
     )
     np.testing.assert_allclose(scored.maps, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(scored.scores, np.max(expected, axis=(1, 2)), rtol=1e-4)
-    np.testing.assert_allclose(
-        scored.scale_means, np.mean(expected, axis=(1, 2))[:, None], rtol=1e-4
-    )
-    assert method.maps == 1
-    np.testing.assert_array_equal(scored.scales, 0)
+    assert method.num_maps == 1
+    assert scored.scales is None
     for picture in pictures.values():
         assert picture.shape == images.shape
         assert 0 <= np.min(picture) <= np.max(picture) <= 1
 
 
 def test_without_expert_net_the_map_is_the_distance_to_the_impression(images):
-    method, params = trained(expert__enabled=False, scoring__image_score="mean")
-    scored = score(method, params, images)
+    method, variables = trained(expert__enabled=False, scoring__image_score="mean")
+    scored = score(method, variables, images)
     assert set(scored.pictures) == {"impression"}
     expected = np.mean((scored.pictures["impression"] - images) ** 2, axis=-1)
     np.testing.assert_allclose(scored.maps, expected, rtol=1e-4, atol=1e-6)
@@ -176,20 +183,20 @@ def test_without_expert_net_the_map_is_the_distance_to_the_impression(images):
 
 
 def test_perfect_pictures_score_zero(images, monkeypatch):
-    method, params = trained()
+    method, variables = trained()
 
     def perfect(self, experts, images, impressions):
         empty = jnp.zeros(())
         return Translated(images, impressions, empty, empty, empty)
 
     monkeypatch.setattr(ExpertStage, "translate", perfect)
-    scored = jax.jit(method.score)(params, jnp.zeros(1), images)
-    np.testing.assert_array_equal(scored.scores, 0)
+    maps = jax.jit(method.maps)(variables, images)
+    np.testing.assert_array_equal(method.select({}, maps).scores, 0)
 
 
-def test_latents_are_the_codes_means(images):
-    method, params = trained()
-    latent = jax.jit(method.latent)(params, images)
-    assert latent.shape == (8, 16)
-    outputs = jax.jit(method.impression.extract)(params["impression"], images)
-    np.testing.assert_allclose(latent, outputs.mean_bl, rtol=1e-5)
+def test_embeddings_are_the_codes_means(images):
+    method, variables = trained()
+    embeddings = jax.jit(method.embeddings)(variables, images)
+    assert embeddings.shape == (8, 16)
+    outputs = jax.jit(method.impression.extract)(variables["impression"], images)
+    np.testing.assert_allclose(embeddings, outputs.mean_bl, rtol=1e-5)

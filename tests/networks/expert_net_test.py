@@ -95,7 +95,7 @@ def test_shapes_range_and_types(dtype, size):
     assert 0 <= float(picture.min()) < float(picture.max()) <= 1
 
 
-def test_content_has_no_brightness_or_contrast_and_detail_has():
+def test_content_is_invariant_to_brightness_and_contrast_and_detail_is_not():
     net = SMALL(1)
     images = noise(2, 32, 32, 1)
     variables = variables_lib.drawn(net.init, images)
@@ -107,7 +107,7 @@ def test_content_has_no_brightness_or_contrast_and_detail_has():
     assert np.abs(of_fainter - detail).max() > 0.01
 
 
-def test_the_range_is_minus_1_to_1_inside():
+def test_the_internal_range_is_minus_1_to_1():
     net = SMALL(1)
     images = jnp.full((1, 16, 16, 1), 0.5)  # the middle, 0 inside
     variables = jax.tree.map(
@@ -137,11 +137,11 @@ def test_mean_comes_before_deviation_in_the_order_of_the_layers():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layers, "adaptive_instance_norm", record)
         net.apply({"params": params}, images)
-    found = [(np.unique(mean), np.unique(std)) for mean, std in seen]
-    assert found == [(-1, 5), (2, 3)]
+    pairs = [(np.unique(mean), np.unique(std)) for mean, std in seen]
+    assert pairs == [(-1, 5), (2, 3)]
 
 
-def test_the_picture_follows_the_detail_that_it_is_given():
+def test_the_output_follows_the_given_detail():
     net = SMALL(1)
     images = noise(2, 16, 16, 1)
     variables = variables_lib.drawn(net.init, images)
@@ -152,11 +152,11 @@ def test_the_picture_follows_the_detail_that_it_is_given():
     )
     own, swapped = (decode(variables, content, d) for d in (detail, detail[::-1]))
     assert np.abs(own - swapped).max() > 1e-3
-    whole = jax.jit(net.apply)(variables, images)
-    np.testing.assert_allclose(whole, own, atol=1e-5)
+    reconstruction = jax.jit(net.apply)(variables, images)
+    np.testing.assert_allclose(reconstruction, own, atol=1e-5)
 
 
-def test_pictures_of_a_batch_are_independent():
+def test_images_of_a_batch_are_independent():
     net = SMALL(1)
     images = noise(3, 16, 16, 1)
     variables = variables_lib.drawn(net.init, images)
@@ -176,6 +176,6 @@ def test_every_parameter_has_a_gradient():
     flat = jax.tree_util.tree_leaves_with_path(slopes)
     for path, slope in flat:
         assert np.isfinite(slope).all(), path
-        # A bias before an instance norm has none but rounding's.
+        # A bias before an instance norm only has a rounding error.
         normed = "bias" in str(path[-1]) and "content_encoder" in str(path)
         assert normed or np.abs(slope).max() > 0, path

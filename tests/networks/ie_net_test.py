@@ -79,7 +79,7 @@ def test_full_net_has_the_papers_parameters():
     assert count == 6_775_616
 
 
-def test_inception_branches_stand_in_order():
+def test_order_of_the_inception_branches():
     block = ie_net.InceptionBlock(2)
     x = noise(1, 6, 6, 3)
     variables = variables_of(block, x)
@@ -91,7 +91,7 @@ def test_inception_branches_stand_in_order():
         np.testing.assert_array_equal(is_seven, np.arange(8) // 2 == i)
 
 
-def test_what_a_branch_sees():
+def test_receptive_field_of_each_branch():
     block = ie_net.InceptionBlock(1)
     x = noise(1, 9, 9, 2)
     variables = variables_of(block, x)
@@ -104,7 +104,7 @@ def test_what_a_branch_sees():
         slope = jax.grad(lambda x, i=i: at_centre(x)[i])(x)
         seen = np.argwhere(np.abs(slope[0]).sum(-1) > 0)
         np.testing.assert_array_equal(np.ptp(seen, axis=0) + 1, reach)
-    # The pooling branch sees nothing but the maximum of the 3 x 3 pixels.
+    # The pooling branch depends only on the maximum of the 3 x 3 pixels.
     rest = x.at[0, 3:6, 3:6].set(jnp.max(x[0, 3:6, 3:6], axis=(0, 1)))
     assert at_centre(rest)[3] == at_centre(x)[3]
     assert at_centre(rest)[1] != at_centre(x)[1]
@@ -188,7 +188,7 @@ def test_wrong_sizes_and_factors_are_refused():
     with pytest.raises(ValueError, match=r"\(1, 64, 96, 1\).* multiples of 64"):
         FOUR_BLOCKS(1).init(jax.random.key(0), jnp.zeros((1, 64, 96, 1)), train=False)
     net = SMALL(1, upsamplings=(2, 2, 2, 2))
-    with pytest.raises(ValueError, match="differ in their products"):
+    with pytest.raises(ValueError, match="must have equal products"):
         net.init(jax.random.key(0), jnp.zeros((1, 64, 64, 1)), train=False)
 
 
@@ -231,7 +231,7 @@ def test_image_discriminator_scores_every_scale():
         np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_halving_leaves_out_what_is_beyond_the_border():
+def test_halving_ignores_pixels_outside_the_image():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     # 3 x 3 around (0, 0), (0, 2), (2, 0), (2, 2).
     expected = [[np.mean([0, 1, 4, 5]), np.mean([1, 2, 3, 5, 6, 7])]]

@@ -111,8 +111,8 @@ def test_generator_keeps_the_shape_and_the_range(dtype):
     assert float(out.max()) <= 1
 
 
-def test_dilation_widens_what_a_residual_block_sees(monkeypatch):
-    # Without instance norm, which looks at the whole image, the reach is exact.
+def test_dilation_widens_the_receptive_field_of_a_residual_block(monkeypatch):
+    # Without instance norm, which depends on the entire image, the reach is exact.
     monkeypatch.setattr(layers, "instance_norm", lambda x: x)
     x = jax.random.normal(jax.random.key(0), (1, 17, 17, 2))
     for dilation, reach in ((1, 5), (2, 7)):

@@ -1,17 +1,18 @@
+import functools
+
 import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jax_scadn.methods import scadn
+from jax_scadn import methods
 from jax_scadn.networks.pretrained import state_dict
 from jax_scadn.parity import __main__ as command_line
 from jax_scadn.parity import report
 from jax_scadn.parity import scadn as parity
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import merging
-from jax_scadn.settings import configuration
 from jax_scadn.torch_import import scadn as torch_scadn
 
 pytestmark = pytest.mark.jax_version
@@ -35,10 +36,10 @@ def golden():
         model__blocks=BLOCKS,
         model__discriminator_width=WIDTH,
     )
-    method = scadn.Scadn.from_config(config)
+    method = methods.create(config)
     stage = method.inpainting
     generator, discriminator = parity.golden_weights(stage, SEED)
-    state = stage.state_of(SEED, generator, **discriminator)
+    state = stage.state_of(generator, **discriminator)
     rng = np.random.default_rng(0)
     arrays = {
         f"{name}_images_u8_nchw": rng.integers(
@@ -82,10 +83,12 @@ def golden():
 
 
 def _inference(tag, method, state, images):
-    candidates = jax.jit(method.candidates)
-    params = method.inference_params({"": state.generator}, {})
-    mu = jnp.mean(candidates(params, images["val"])[0], axis=(0, 2, 3))
-    maps, _ = candidates(params, images["test"])
+    def squared(a, b):
+        return jnp.mean(jnp.square(a - b), axis=-1)
+
+    candidates = jax.jit(functools.partial(method.candidates, distance=squared))
+    mu = jnp.mean(candidates(state.generator, images["val"])[0], axis=(0, 2, 3))
+    maps, _ = candidates(state.generator, images["test"])
     scored = merging.merge("max_mu", "mean", mu, maps, {})
     logits, _ = jax.jit(method.inpainting.discriminator.apply)(
         {"params": state.discriminator, "spectral": state.spectral}, images["test"]
@@ -106,11 +109,8 @@ def _inference(tag, method, state, images):
 
 
 def failed(golden, **changes):
-    config = configuration.default()
-    for field, value in changes.items():
-        section, name = field.split("__")
-        config[section][name] = value
-    return [row.name for row in parity.check(golden, config) if not row.passed]
+    changes = {field.replace("__", "."): value for field, value in changes.items()}
+    return [row.name for row in parity.check(golden, changes) if not row.passed]
 
 
 def test_any_size_seed_batch_and_number_of_steps_passes(golden):
@@ -138,7 +138,7 @@ def test_every_number_of_the_file_is_compared(golden):
         else array * 1.5 + 0.1
         for name, array in golden.items()
     }
-    rows = parity.check(broken, configuration.default())
+    rows = parity.check(broken, {})
     passed = [row.name for row in rows if row.passed]
     assert passed == ["masks", *(f"{t}_selected (lead of ours)" for t in TAGS)]
     assert len(rows) > 40
@@ -154,7 +154,7 @@ def test_comparison_by_hand():
         report.compare("x", [1.0, 2.0], [1.0], 0.2, "abs")
 
 
-def test_a_file_that_is_none_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"nothing")
     for name in ("x.npz", "missing.npz"):
         with pytest.raises(errors.UserError):

@@ -1,4 +1,4 @@
-"""Pictures: what must be true of their pixels."""
+"""Figures, checked by their pixels."""
 
 import dataclasses
 import pathlib
@@ -18,8 +18,8 @@ def row(size=32, channels=3, mask=True, **changes):
     image = np.linspace(0, 1, size * size * channels).reshape(size, size, channels)
     fields = {
         "image": image,
-        "made": {"inpainted": image[::-1]},
-        "heat": image[..., 0],
+        "reconstructions": {"inpainted": image[::-1]},
+        "anomaly_map": image[..., 0],
         "segmentation": image[..., 0] > 0.8,
         "mask": image[..., 0] > 0.9 if mask else None,
         "label": "hole/000.png",
@@ -36,7 +36,7 @@ def sheet(tmp_path, *args, **kwargs):
 
 
 def positions(picture, part):
-    """Where `part` stands in `picture`, pixel by pixel."""
+    """Positions of exact copies of `part` in `picture`."""
     starts = np.argwhere((picture == part[0, 0]).all(-1))
     height, width = part.shape[:2]
     return [
@@ -50,23 +50,23 @@ def contains(picture, part):
     return bool(positions(picture, part))
 
 
-def test_heat_map_spans_the_scale_and_clips():
-    heat = figures.heat_map(np.array([[-1.0, 0.5, 0.75, 1.0, 9.0]]), 0.5, 1.0)
-    assert heat.dtype == np.uint8
-    np.testing.assert_array_equal(heat[0, :2], [FIRST, FIRST])
-    np.testing.assert_array_equal(heat[0, 3:], [LAST, LAST])
+def test_map_colours_span_the_scale_and_clip():
+    colours = figures.map_colours(np.array([[-1.0, 0.5, 0.75, 1.0, 9.0]]), 0.5, 1.0)
+    assert colours.dtype == np.uint8
+    np.testing.assert_array_equal(colours[0, :2], [FIRST, FIRST])
+    np.testing.assert_array_equal(colours[0, 3:], [LAST, LAST])
     middle = np.array(matplotlib.colormaps["inferno"](0.5)[:3]) * 255
-    np.testing.assert_allclose(heat[0, 2], middle, atol=1)
+    np.testing.assert_allclose(colours[0, 2], middle, atol=1)
 
 
-def test_heat_rises_in_brightness():
-    heat = figures.heat_map(np.linspace(0, 1, 50)[None], 0, 1)[0]
-    luminance = heat @ [0.2126, 0.7152, 0.0722]
+def test_map_colours_rise_in_brightness():
+    colours = figures.map_colours(np.linspace(0, 1, 50)[None], 0, 1)[0]
+    luminance = colours @ [0.2126, 0.7152, 0.0722]
     assert np.all(np.diff(luminance) > 0)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_overlay_without_heat_is_the_image(channels):
+def test_overlay_of_an_empty_map_is_the_image(channels):
     image = np.random.default_rng(0).random((6, 5, channels))
     expected = np.broadcast_to(np.rint(image * 255), (6, 5, 3))
     shown = figures.overlay(image, np.zeros((6, 5)), 0, 1)
@@ -76,12 +76,12 @@ def test_overlay_without_heat_is_the_image(channels):
     np.testing.assert_array_equal(shown, expected)
 
 
-def test_overlay_shows_heat_and_still_the_image():
+def test_overlay_shows_the_map_and_the_image():
     image = np.zeros((1, 2, 1))
     image[0, 1] = 1
     shown = figures.overlay(image, np.ones((1, 2)), 0, 1).astype(int)
-    heat = figures.heat_map(np.ones((1, 2)), 0, 1)
-    assert np.abs(shown - heat).max() < 50
+    colours = figures.map_colours(np.ones((1, 2)), 0, 1)
+    assert np.abs(shown - colours).max() < 50
     assert np.all(shown[0, 1] > shown[0, 0])
 
 
@@ -103,20 +103,20 @@ def test_images_of_all_kinds_become_rgb():
         (np.zeros((4, 4), np.uint16), "uint16"),
     ],
 )
-def test_what_is_no_image_is_refused(image, message):
+def test_other_shapes_and_types_are_refused(image, message):
     with pytest.raises(ValueError, match=message):
         figures.rgb(image)
 
 
-def test_a_scale_or_map_that_does_not_fit_is_refused():
+def test_empty_scales_and_other_sizes_are_refused():
     with pytest.raises(ValueError, match="from 1 to 1 is empty"):
-        figures.heat_map(np.zeros((2, 2)), 1, 1)
+        figures.map_colours(np.zeros((2, 2)), 1, 1)
     with pytest.raises(ValueError, match=r"\(2, 2\) != map \(2, 3\)"):
         figures.overlay(np.zeros((2, 2, 1)), np.zeros((2, 3)), 0, 1)
 
 
 def test_save_replaces_and_leaves_nothing_behind(tmp_path):
-    path = tmp_path / "new" / "heat.png"
+    path = tmp_path / "new" / "map.png"
     figures.save(path, np.zeros((3, 4, 3), np.uint8))
     image = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
     figures.save(path, image)
@@ -125,7 +125,7 @@ def test_save_replaces_and_leaves_nothing_behind(tmp_path):
 
 
 def test_a_failed_save_keeps_the_old_picture(tmp_path, monkeypatch):
-    path = tmp_path / "heat.png"
+    path = tmp_path / "map.png"
     figures.save(path, np.zeros((3, 4), bool))
     old = path.read_bytes()
 
@@ -145,11 +145,11 @@ def test_sheet_grows_with_rows_and_columns(tmp_path):
     three = sheet(tmp_path, [row()] * 3, 0, 1)
     assert three.shape[0] - one.shape[0] >= 2 * 128
     assert three.shape[1] == one.shape[1]
-    fewer = sheet(tmp_path, [row(made={})], 0, 1)
+    fewer = sheet(tmp_path, [row(reconstructions={})], 0, 1)
     assert one.shape[1] - fewer.shape[1] >= 128
     unmasked = sheet(tmp_path, [row(mask=False)], 0, 1)
     assert one.shape[1] - unmasked.shape[1] >= 128
-    some = sheet(tmp_path, [row(), row(mask=False, made={})], 0, 1)
+    some = sheet(tmp_path, [row(), row(mask=False, reconstructions={})], 0, 1)
     assert some.shape[1] == one.shape[1]
 
 
@@ -159,9 +159,9 @@ def test_sheet_shows_small_images_without_smoothing(tmp_path, channels):
     picture = sheet(tmp_path, [row(mask=False), one], 0, 1)
     for part in (
         figures.rgb(one.image),
-        figures.rgb(one.made["inpainted"]),
-        figures.heat_map(one.heat, 0, 1),
-        figures.overlay(one.image, one.heat, 0, 1),
+        figures.rgb(one.reconstructions["inpainted"]),
+        figures.map_colours(one.anomaly_map, 0, 1),
+        figures.overlay(one.image, one.anomaly_map, 0, 1),
         figures.rgb(one.segmentation),
         figures.rgb(one.mask),
     ):
@@ -169,19 +169,19 @@ def test_sheet_shows_small_images_without_smoothing(tmp_path, channels):
 
 
 def test_sheet_reduces_large_images(tmp_path):
-    small = sheet(tmp_path, [row(mask=False, made={})], 0, 1)
-    picture = sheet(tmp_path, [row(size=600, mask=False, made={})], 0, 1)
+    small = sheet(tmp_path, [row(mask=False, reconstructions={})], 0, 1)
+    picture = sheet(tmp_path, [row(size=600, mask=False, reconstructions={})], 0, 1)
     assert picture.shape[0] - small.shape[0] == 128
     assert picture.shape[1] - small.shape[1] == 4 * 128
 
 
 def test_sheet_takes_strange_labels(tmp_path):
-    # Too long, not UTF-8, and no formula, although it has dollars and a backslash.
+    # Too long, not UTF-8, and not a formula, although it has dollars and a backslash.
     label = "long/" * 9 + b"br\xfcck/$\\frac$.png".decode("utf-8", "surrogateescape")
     plain, strange = (sheet(tmp_path, [row(label=text)], 0, 1) for text in ("", label))
     assert plain.shape == strange.shape
     written = np.argwhere((plain != strange).any((0, 2)))
-    assert 16 <= written.min() < written.max() < 212  # beside the first cell
+    assert 16 <= written.min() < written.max() < 212  # left of the first cell
 
 
 def test_sheet_colours_the_decision(tmp_path):
@@ -194,7 +194,7 @@ def test_sheet_colours_the_decision(tmp_path):
     assert count(False, figures.GREEN) > 5 > count(None, figures.GREEN)
 
 
-def test_sheet_refuses_nothing(tmp_path):
+def test_empty_sheets_are_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
         sheet(tmp_path, [], 0, 1)
     with pytest.raises(ValueError, match="at least one row"):
@@ -209,26 +209,26 @@ def neighbours(tmp_path, rows, images):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_neighbours_stand_beside_the_image_and_its_first_picture(tmp_path):
+def test_neighbours_follow_the_image_and_its_first_reconstruction(tmp_path):
     one = row(size=64)
     first, second = one.image[:, ::-1], one.image[..., ::-1]
-    made = {"impression": one.image**2, "reconstruction": one.image**3}
-    one = dataclasses.replace(one, made=made)
+    images = {"impression": one.image**2, "reconstruction": one.image**3}
+    one = dataclasses.replace(one, reconstructions=images)
     picture = neighbours(tmp_path, [one, one], [[first, second], [first, second]])
     lefts = []
-    for image in (one.image, made["impression"], first, second):
+    for image in (one.image, images["impression"], first, second):
         part = np.kron(figures.rgb(image), np.ones((2, 2, 1), np.uint8))
-        found = positions(picture, part)
-        assert len(found) == 2
-        assert found[0][1] == found[1][1]
-        lefts.append(found[0][1])
+        upper, lower = positions(picture, part)
+        assert upper[1] == lower[1]
+        lefts.append(upper[1])
     assert lefts == sorted(lefts)
-    large = np.kron(figures.rgb(made["reconstruction"]), np.ones((2, 2, 1), np.uint8))
+    large = np.kron(figures.rgb(images["reconstruction"]), np.ones((2, 2, 1), np.uint8))
     assert not contains(picture, large)
     fewer = neighbours(tmp_path, [one], [[first]])
     assert picture.shape[1] - fewer.shape[1] == 128 + figures.GAP
-    unseen = neighbours(tmp_path, [dataclasses.replace(one, made={})], [[first]])
-    assert fewer.shape[1] - unseen.shape[1] == 128 + figures.GAP
+    without = dataclasses.replace(one, reconstructions={})
+    narrow = neighbours(tmp_path, [without], [[first]])
+    assert fewer.shape[1] - narrow.shape[1] == 128 + figures.GAP
 
 
 def test_roc_plot_names_every_curve_and_emphasises_the_first(tmp_path):

@@ -1,4 +1,4 @@
-"""Tables as text and the three files."""
+"""Tables as text, and the three files of results."""
 
 import json
 import math
@@ -51,7 +51,7 @@ def test_numbers_in_markdown(value, text):
     assert tables.markdown([{"x": value}]).splitlines()[2].strip("| ") == text
 
 
-def test_write_gives_three_files(tmp_path):
+def test_write_creates_three_files(tmp_path):
     results = {
         "auroc": np.float32(0.5),
         "missing": float("nan"),

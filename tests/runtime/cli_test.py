@@ -1,4 +1,4 @@
-"""What a user gets wrong on the command line ends as one line that says so."""
+"""User errors on the command line print one line."""
 
 import re
 import subprocess
@@ -9,11 +9,12 @@ import jax
 import pytest
 from absl import flags
 
+from jax_scadn import methods
 from jax_scadn.runtime import cli, errors
 
 ROOT = conftest.ROOT
 
-# ml_collections loads settings files in the old way.
+# ml_collections loads settings files with a deprecated function.
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
 
 
@@ -25,18 +26,18 @@ def parse(monkeypatch):
 
     def parse_(*arguments):
         argv = ["program", *arguments]
-        monkeypatch.setattr(sys, "argv", argv)  # ml_collections looks there
+        monkeypatch.setattr(sys, "argv", argv)  # read by ml_collections
         monkeypatch.delitem(sys.modules, "config_config", raising=False)
         values = flags.FlagValues()
         cli.config_flag(values)
         flags.DEFINE_string("workdir", None, "", flag_values=values)
         left = cli.parse(argv, values)
-        return left[1:], cli.config()
+        return left[1:], methods.resolve(cli.open_config())
 
     return parse_
 
 
-def test_settings_and_what_is_left(parse):
+def test_settings_and_remaining_arguments(parse):
     left, config = parse(
         "--config=configs/pytorch_protocol.py:mnist",
         "--config.seed=7",
@@ -56,23 +57,34 @@ def test_settings_and_what_is_left(parse):
     [
         ("", "give --config=FILE"),
         ("--config", "Missing value for flag --config"),
-        ("--config=no.py", r"no\.py does not exist; there are: .*configs/mvtec\.py"),
+        ("--config=no.py", r"no\.py does not exist; available: .*configs/mvtec\.py"),
         ("--config no.py --config.seed=1", r"no\.py does not exist"),
         ("--config=configs/pytorch_protocol.py:foo", r"protocol\.py.* 'foo'"),
         ("LACE --config.data.categry=x", r"--config\.data\.categry; .*\bcategory\?"),
-        ("LACE --config.dta.size=32", r"no setting --config\.dta\.size; .*\bdata\?"),
-        ("LACE --config.xyzzy=1", r"no setting --config\.xyzzy"),
+        (
+            "LACE --config.dta.size=32",
+            r"unknown setting --config\.dta.*\bdata\?",
+        ),
+        ("LACE --config.xyzzy=1", r"--config\.xyzzy; see docs/settings\.md"),
         ("LACE --config.seed.x=1", "seed.x"),
         ("LACE --config.training.steps=abc", r"--config\.training\.steps=abc"),
         ("LACE --config.training.steps=1.5", r"--config\.training\.steps=1\.5"),
         ("LACE --config.data.flip=maybe", r"--config\.data\.flip=maybe"),
         ("LACE --config.data=3", r"--config\.data=3"),
         ("LACE --config.data.size=30", r"--config\.data\.size=30.*multiple of 8"),
-        ("LACE --config.scoring.merge=sum", r"sum is not allowed.*max_mu, max, mean"),
+        (
+            "LACE --config.scoring.merge=sum",
+            r"merge=sum: must be one of: max_mu, max, mean$",
+        ),
+        ("LACE --config.training.batch_size=0", "batch_size=0: must be at least 1$"),
+        ("LACE --config.data.held_out=1", r"held_out=1\.0: must be in \[0, 1\)$"),
+        ("LACE --config.optimizer.b1=nan", "b1=nan: must be finite$"),
+        ("LACE --config.masks.stripe_pairs=(2,0)", "must be at least 1$"),
+        ("LACE --config.method=scdan", "must be one of: .*scadn.*dotted path"),
         ("LACE --wrkdir=x", "'wrkdir'. Did you mean: workdir"),
     ],
 )
-def test_mistakes(parse, arguments, message):
+def test_errors_in_flags(parse, arguments, message):
     arguments = arguments.replace("LACE", "--config=configs/lace.py").split()
     with pytest.raises(errors.UserError, match=message) as caught:
         parse(*arguments)
@@ -92,7 +104,7 @@ def test_mistakes(parse, arguments, message):
         ("x = 1", r"get_config"),
     ],
 )
-def test_mistakes_in_the_settings_file(parse, tmp_path, lines, message):
+def test_errors_in_the_settings_file(parse, tmp_path, lines, message):
     path = tmp_path / "mine.py"
     path.write_text(lines + "\n")
     for more in ([], ["--config.seed=1"]):
@@ -112,7 +124,7 @@ def test_argument_that_the_settings_file_does_not_take(parse, tmp_path):
 def test_message_of_the_settings_file_itself(parse, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
-        "from jax_scadn import errors\n"
+        "from jax_scadn.runtime import errors\n"
         "def get_config():\n  raise errors.UserError('take another')\n"
     )
     with pytest.raises(errors.UserError, match=r"^take another$"):
@@ -127,12 +139,12 @@ def test_required_flag():
 
 
 def _exit(monkeypatch, main, *arguments):
-    """The status that `cli.run` leaves with."""
+    """The exit status of `cli.run`."""
 
     def run(main, flags_parser):
         sys.exit(main(flags_parser(["program", *arguments])))
 
-    monkeypatch.setattr(cli.app, "run", run)  # the real one runs once a process
+    monkeypatch.setattr(cli.app, "run", run)  # the real one runs once per process
     monkeypatch.setattr(cli, "parse", list)
     flags.FLAGS.mark_as_parsed()
     with pytest.raises(SystemExit) as left:
@@ -177,7 +189,8 @@ def test_status_of_main_and_arguments(monkeypatch, capsys):
     assert _exit(monkeypatch, lambda rest: 1) == 1
     assert _exit(monkeypatch, lambda rest: None) is None
     assert _exit(monkeypatch, lambda rest: None, "extra") == 2
-    assert capsys.readouterr().err == "error: 'extra' is no flag; flags start with --\n"
+    line = "error: unexpected argument 'extra'; flags start with --\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize(
@@ -185,9 +198,9 @@ def test_status_of_main_and_arguments(monkeypatch, capsys):
     [
         (
             "train --config=configs/mvtec.py --config.data.path=gone",
-            "gone is no folder",
+            "gone is not a directory",
         ),
-        ("evaluate --workdir=gone", "gone holds no training"),
+        ("evaluate --workdir=gone", "gone has no training"),
         ("predict --workdir=gone --input=x.png", "gone"),
     ],
 )

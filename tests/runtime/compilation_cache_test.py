@@ -11,7 +11,7 @@ pytestmark = pytest.mark.jax_version
 ROOT = conftest.ROOT
 SCRIPT = """
 import jax
-from jax_scadn import compilation_cache
+from jax_scadn.runtime import compilation_cache
 compilation_cache.enable()
 jax.jit(lambda x: x @ x)(jax.numpy.ones((8, 8)))
 print(jax.config.jax_compilation_cache_dir)
@@ -20,7 +20,7 @@ print(jax.config.jax_persistent_cache_min_compile_time_secs)
 
 
 def run(tmp_path, **environment):
-    """What the script prints, and the files in the folder."""
+    """The output of the script, and the files in the directory."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     environment = (
         kept | {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)} | environment
@@ -47,7 +47,7 @@ def test_programs_are_kept_in_the_users_cache(tmp_path):
     assert {file.parent for file in files} == {pathlib.Path(folder)}
 
 
-def test_what_is_set_already_stays(tmp_path):
+def test_environment_variables_take_precedence(tmp_path):
     other = tmp_path / "other"
     (folder, _), files = run(tmp_path, JAX_COMPILATION_CACHE_DIR=str(other), **KEEP_ALL)
     assert folder == str(other)
@@ -57,7 +57,7 @@ def test_what_is_set_already_stays(tmp_path):
     assert not files
 
 
-def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path):
+def test_a_read_only_directory_is_not_an_error(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     (folder, _), _ = run(tmp_path, XDG_CACHE_HOME=str(blocked), **KEEP_ALL)
@@ -65,9 +65,9 @@ def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path):
 
 
 @pytest.mark.parametrize("flag", [[], ["--nocompilation_cache"]])
-def test_the_command_lines_have_a_switch(tmp_path, flag):
+def test_commands_have_a_switch(tmp_path, flag):
     script = (
-        "import jax\nfrom jax_scadn import cli\n"
+        "import jax\nfrom jax_scadn.runtime import cli\n"
         "cli.run(lambda _: print(jax.config.jax_compilation_cache_dir))"
     )
     kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}

@@ -1,4 +1,4 @@
-"""Many processes: who is who, whose rows are whose, and real ones on this machine."""
+"""Several processes: detection, their rows, and real ones on this machine."""
 
 import re
 
@@ -12,29 +12,29 @@ from jax_scadn.data import pipeline, sources
 from jax_scadn.runtime import distributed, errors, sharding
 
 
-def test_flags_slurm_and_kubernetes_tell_who_is_who():
-    def told(environ, *flags):
+def test_detection_by_flags_slurm_and_kubernetes():
+    def detect(environ, *flags):
         return distributed.detect_cluster(environ, *(flags or ("", 0, -1)))
 
-    assert told({}) is None
-    assert told({"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}) is None
-    assert told({"JOB_COMPLETION_INDEX": "3"}) is None  # a sweep: each on its own
+    assert detect({}) is None
+    assert detect({"SLURM_STEP_NUM_TASKS": "1", "SLURM_JOB_ID": "7"}) is None
+    assert detect({"JOB_COMPLETION_INDEX": "3"}) is None  # independent runs
     slurm = {"cluster_detection_method": "slurm"}
-    assert told({"SLURM_STEP_NUM_TASKS": "2"}) == slurm
+    assert detect({"SLURM_STEP_NUM_TASKS": "2"}) == slurm
     wanted = {
         "coordinator_address": "a:1",
         "num_processes": 4,
         "process_id": 0,
         "cluster_detection_method": "deactivate",
     }
-    assert told({"SLURM_STEP_NUM_TASKS": "2"}, "a:1", 4, 0) == wanted
+    assert detect({"SLURM_STEP_NUM_TASKS": "2"}, "a:1", 4, 0) == wanted
     kubernetes = {
         "JAX_COORDINATOR_ADDRESS": "b:2",
         "NUM_PROCESSES": "2",
         "JOB_COMPLETION_INDEX": "1",
     }
-    found = told(kubernetes)
-    assert found == wanted | {
+    cluster = detect(kubernetes)
+    assert cluster == wanted | {
         "coordinator_address": "b:2",
         "num_processes": 2,
         "process_id": 1,
@@ -48,8 +48,8 @@ def test_flags_slurm_and_kubernetes_tell_who_is_who():
         ({}, ("a:1", 2, -1), "process -1 of 2: give"),
         ({}, ("a:1", 2, 2), "process 2 of 2: give"),
         ({}, ("a:1", 1, 1), "process 1 of 1: give"),
-        ({}, ("a", 2, 0), "process 0 is not at 'a'"),
-        ({}, ("a:99999", 2, 0), "process 0 is not at 'a:99999'"),
+        ({}, ("a", 2, 0), "'a' must be HOST:PORT"),
+        ({}, ("a:99999", 2, 0), "'a:99999' must be HOST:PORT"),
         ({"JAX_COORDINATOR_ADDRESS": "a:1"}, ("", 0, 0), "process 0 of 0: give"),
         (
             {"JAX_COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "two"},
@@ -58,7 +58,7 @@ def test_flags_slurm_and_kubernetes_tell_who_is_who():
         ),
     ],
 )
-def test_a_cluster_that_is_not_told_well_is_refused(environ, flags, message):
+def test_invalid_clusters_are_refused(environ, flags, message):
     with pytest.raises(errors.UserError, match=re.escape(message)):
         distributed.detect_cluster(environ, *flags)
 
@@ -81,8 +81,8 @@ def test_processes_read_their_rows_of_the_same_batches(monkeypatch, images):
     def batches(iterator, count):
         return np.stack([next(iterator)["image"] for _ in range(count)])
 
-    whole = iterator(0, 1)
-    expected = batches(whole, 7)
+    single = iterator(0, 1)
+    expected = batches(single, 7)
     for count in (2, 4):
         parts = [iterator(process, count) for process in range(count)]
         rows = [batches(part, 3) for part in parts]
@@ -90,13 +90,13 @@ def test_processes_read_their_rows_of_the_same_batches(monkeypatch, images):
         assert all(position == positions[0] for position in positions)
         for row in rows:
             assert row.shape[1] == 8 // count
-        # 8 bit have become 16 of the same brightness.
+        # 8-bit images have become 16-bit ones of the same brightness.
         np.testing.assert_array_equal(
             np.concatenate(rows, axis=1), expected[:3].astype(np.uint16) * 257
         )
-        alone = iterator(0, 1)
-        alone.set_state(positions[-1])
-        np.testing.assert_array_equal(batches(alone, 4), expected[3:])
+        single = iterator(0, 1)
+        single.set_state(positions[-1])
+        np.testing.assert_array_equal(batches(single, 4), expected[3:])
 
 
 def test_processes_score_their_rows_and_know_all_indices(monkeypatch):
@@ -107,12 +107,12 @@ def test_processes_score_their_rows_and_know_all_indices(monkeypatch):
     for process in (0, 1):
         as_process(monkeypatch, process, 2)
         parts.append(list(pipeline.padded_batches(split, 4, threads=0)))
-    for whole, *rows in zip(expected, *parts, strict=True):
+    for batch, *rows in zip(expected, *parts, strict=True):
         images = np.concatenate([part["image"] for part in rows])
-        np.testing.assert_array_equal(images, whole["image"].astype(np.uint16) * 257)
+        np.testing.assert_array_equal(images, batch["image"].astype(np.uint16) * 257)
         for part in rows:
-            np.testing.assert_array_equal(part["index"], whole["index"])
-            np.testing.assert_array_equal(part["_mask"], whole["_mask"])
+            np.testing.assert_array_equal(part["index"], batch["index"])
+            np.testing.assert_array_equal(part["_mask"], batch["_mask"])
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
@@ -124,15 +124,17 @@ def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
+def test_two_processes_train_as_one(tmp_path):
     """What happens when one is killed is tested in tests/launch."""
-    alone, many = tmp_path / "alone", tmp_path / "many"
-    status, _, error = processes.finish(processes.start(alone, 1, 1))
+    single, several = tmp_path / "single", tmp_path / "several"
+    status, _, error = processes.finish(processes.start(single, 1, 1))
     assert status == 0, error[-3000:]
-    status, out, error = processes.finish(processes.start(many, 2, 2))
+    status, out, error = processes.finish(processes.start(several, 2, 2))
     assert status == 0, error[-3000:]
-    assert out.count("threshold") == 1  # process 0 alone prints
-    expected, found = processes.losses(alone), processes.losses(many)
-    assert list(expected) == list(found) == list(range(1, 21))
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-4)
-    assert processes.table(many) == processes.table(alone)
+    assert out.count("threshold") == 1  # only process 0 prints
+    expected, actual = processes.losses(single), processes.losses(several)
+    assert list(expected) == list(actual) == list(range(1, 21))
+    np.testing.assert_allclose(
+        list(actual.values()), list(expected.values()), rtol=1e-4
+    )
+    assert processes.table(several) == processes.table(single)

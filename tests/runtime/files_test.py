@@ -22,7 +22,7 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_error_of_the_file_system_names_the_file(tmp_path):
+def test_file_system_errors_name_the_file(tmp_path):
     path = tmp_path / "map.png"
     with (
         pytest.raises(OSError, match=r"No space left.*map\.png"),
@@ -31,7 +31,7 @@ def test_an_error_of_the_file_system_names_the_file(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_the_ending_is_kept(tmp_path):
+def test_the_suffix_is_kept(tmp_path):
     with files.replacing(tmp_path / "sheet.png") as part:
         assert part.suffix == ".png"
         part.write_bytes(b"x")

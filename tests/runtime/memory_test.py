@@ -32,7 +32,7 @@ def blocks():
 
 
 def resident(blocks):
-    """How many of the blocks have the page in their middle in memory."""
+    """Number of blocks whose middle page is in memory."""
     page = os.sysconf("SC_PAGE_SIZE")
     with PAGES.open("rb") as pages:
         middles = [(block + BYTES // 2) // page for block in blocks]
@@ -41,8 +41,8 @@ def resident(blocks):
 
 
 @pytest.mark.skipif(not has_glibc(), reason="needs Linux with glibc")
-def test_what_is_free_leaves_the_process_after_a_compilation(blocks):
-    """Of these blocks alone: what else the process does with its memory is not seen."""
+def test_free_memory_is_returned_after_a_compilation(blocks):
+    """Counts only these blocks: other memory of the process is not considered."""
     memory.trim_after_compilation()
     compiled = jax.monitoring.record_event_duration_secs
     for block in blocks:
@@ -54,7 +54,7 @@ def test_what_is_free_leaves_the_process_after_a_compilation(blocks):
     assert resident(blocks) < 0.1 * BLOCKS
 
 
-def test_compilations_say_so():
+def test_compilations_are_reported():
     heard = []
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, seconds, **_: heard.append(event)

@@ -1,4 +1,4 @@
-"""Four forced CPU devices in a process of its own: the same numbers, a quarter each."""
+"""Four forced CPU devices in a separate process: equal results, a quarter each."""
 
 import subprocess
 import sys

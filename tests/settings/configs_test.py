@@ -6,8 +6,9 @@ import inspect
 import conftest
 import pytest
 
+from jax_scadn import methods
 from jax_scadn.experiments import ablation, papers
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
 
 ROOT = conftest.ROOT
 NAMES = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem[0] != "_")
@@ -28,9 +29,9 @@ def test_resolves_and_is_locked(name):
     assert config.is_locked
     with pytest.raises(AttributeError, match="locked"):
         config.data.pathh = ""
-    resolved = configuration.resolve(config)
+    resolved = methods.resolve(config)
     assert resolved.name.split("/")[0] == name  # the default work directory
-    assert set(resolved) == set(configuration.default(config.method))
+    assert set(resolved) == set(methods.default(config.method))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,7 +57,7 @@ def test_protocol_of_the_measured_pytorch_runs(data):
     training = config.training
     values = (config.data.size, training.batch_size, training.steps)
     assert values == {"bottle": (64, 4, 400), "mnist": (32, 64, 150)}[data]
-    assert configuration.resolve(config).name == f"pytorch_protocol/{data}"
+    assert methods.resolve(config).name == f"pytorch_protocol/{data}"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_protocol_of_the_measured_pytorch_runs(data):
     ],
 )
 def test_values_of_the_paper(name, size, channels, batch_size, flip):
-    config = configuration.resolve(load(name).get_config())
+    config = methods.resolve(load(name).get_config())
     data = config.data
     assert (data.size, data.channels, data.flip) == (size, channels, flip)
     assert config.training.batch_size == batch_size
@@ -84,7 +85,7 @@ def test_values_of_the_paper(name, size, channels, batch_size, flip):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "utad" in name])
 def test_utad_takes_the_papers_measure_and_normal_stages(name):
-    config = configuration.resolve(load(name).get_config())
+    config = methods.resolve(load(name).get_config())
     assert config.method == "utad"
     assert config.scoring.distance == "pm"
     assert config.expert.enabled
@@ -106,8 +107,8 @@ def test_every_variant_of_a_sweep_resolves(name):
     for changes in ablation.collect(module.sweep, [], seeds).values():
         config = module.get_config()
         for field, value in changes.items():
-            configuration.put(config, field, value)
-        configuration.resolve(config)
+            resolve.put(config, field, value)
+        methods.resolve(config)
 
 
 @pytest.mark.parametrize(

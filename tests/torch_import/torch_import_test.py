@@ -15,14 +15,15 @@ from jax_scadn.networks import (
 )
 from jax_scadn.networks.pretrained import state_dict
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
 from jax_scadn.torch_import import scadn, utad
+from jax_scadn.training import loop, protocol
 
 
 def state_dicts(blocks=2, width=4):
     """Arrays under PyTorch's names and in its axis order, from a random Flax state."""
     config = conftest.tiny(model__blocks=blocks, model__width=width)
-    state = jax.jit(methods.create(config).stages[0].init)(0)
+    (stage,) = methods.create(config).stages
+    state = loop.init(stage, 0, protocol.EMPTY, {})
     flat = state_dict.flatten(state.generator)
     generator = {
         name: np.asarray(flat[flax]).transpose(3, 2, 0, 1)
@@ -33,7 +34,7 @@ def state_dicts(blocks=2, width=4):
     return generator, state
 
 
-def test_names_are_those_of_the_public_code(shared):
+def test_names_equal_those_of_the_public_code(shared):
     lines = (shared / "golden" / "scadn_parameter_names.txt").read_text().splitlines()
     names = {line.split(" ")[0] for line in lines if line.strip()}
     ours = {f"generator.{name}" for name in scadn.generator_names(8)}
@@ -72,7 +73,7 @@ def test_settings_follow_the_weights():
     arrays, _ = state_dicts(blocks=2, width=4)
     resolved = conftest.tiny(data__channels=3)
     config, trained = scadn.trained(resolved, {"generator": arrays})
-    assert set(trained) == {""}
+    assert set(trained) == {"inpainting"}
     assert (config.model.width, config.model.blocks, config.data.channels) == (4, 2, 1)
 
 
@@ -82,15 +83,17 @@ def test_settings_of_utad_follow_the_weights_and_fit_its_stages():
         "gen_i": utad_state_dict("gen_m"),
         "gen_m": utad_state_dict("gen_m"),
     }
-    resolved = configuration.resolve(configuration.default("utad"))
+    resolved = methods.resolve(methods.default("utad"))
     resolved.impression.pools = resolved.impression.upsamplings = (2, 2, 2)
     config, trained = utad.trained(resolved, arrays)
     stages = methods.create(config).stages
     for stage in stages:
-        expected = jax.eval_shape(lambda stage=stage: stage.params(stage.init(0)))
-        ours = jax.tree.map(np.shape, trained[stage.folder])
+        init = functools.partial(loop.init, stage)
+        state = jax.eval_shape(init, 0, protocol.EMPTY, {})
+        expected = stage.result(state)
+        ours = jax.tree.map(np.shape, trained[stage.name])
         assert ours == jax.tree.map(lambda x: x.shape, expected)
-    assert {stage.folder for stage in stages} == set(trained)
+    assert {stage.name for stage in stages} == set(trained)
 
 
 def test_npz_files_are_read_and_others_refused_in_one_line(tmp_path):
@@ -145,7 +148,7 @@ def shapes(init, size):
 
 
 def utad_state_dict(network):
-    """Random arrays in PyTorch's axis order, and what PyTorch has beside them."""
+    """Random arrays in PyTorch's axis order, and the entries that only PyTorch has."""
     init, names, _, passed_over = UTAD[network]
     flax_shapes = shapes(init, (32, 32, 1))
     assert set(names.values()) == set(flax_shapes)
@@ -187,7 +190,7 @@ def test_every_missing_or_extra_parameter_of_utad_is_named(network):
             convert(arrays | {name: np.zeros(1)})
 
 
-def test_utads_names_and_shapes_are_those_of_the_public_code(shared):
+def test_utads_names_and_shapes_equal_those_of_the_public_code(shared):
     text = (shared / "golden" / "utad_parameter_names.txt").read_text()
     public = {}
     for line in text.splitlines():

@@ -11,7 +11,7 @@ from jax_scadn import methods
 from jax_scadn.data import sources
 from jax_scadn.losses import distances
 from jax_scadn.runtime import errors
-from jax_scadn.training import checkpoints, loop, selection
+from jax_scadn.training import checkpoints, loop, protocol, selection
 
 pytestmark = pytest.mark.jax_version
 
@@ -31,8 +31,7 @@ def fit(config, train, workdir):
 def run(config, train, workdir):
     method = methods.create(config)
     (stage,) = method.stages
-    source = stage.source(config, train, {}, workdir)
-    return loop.Run(config, method, stage, source, train, workdir)
+    return loop.Run(config, method, stage, train, protocol.EMPTY, workdir)
 
 
 def logged(workdir):
@@ -71,7 +70,8 @@ def test_epochs_count_whole_batches():
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(train, tmp_path):
     fit(conftest.tiny(training__steps=2), train, tmp_path)
-    config = conftest.tiny(training__steps=6, loss__removed_weight=float("nan"))
+    config = conftest.tiny(training__steps=6)
+    config.loss.masked_weight = float("nan")
     failure = fit(config, train, tmp_path)
     assert isinstance(failure, errors.UserError)
     assert "nan at step 3; the last checkpoint is of step 2" in str(failure)
@@ -89,10 +89,10 @@ def test_the_step_compiles_once_and_moves_nothing_to_the_host(train, tmp_path):
 def test_the_state_is_donated(images):
     config = conftest.tiny()
     (stage,) = methods.create(config).stages
-    state = loop.init(stage, 0)
+    state = loop.init(stage, 0, protocol.EMPTY, {})
     leaf = state.generator["encoder_0"]["conv"]["kernel"]
     hyper = stage.hyperparameters(config)
-    loop.train_step(stage, state, hyper, {"image": images})
+    loop.train_step(stage, state, hyper, protocol.EMPTY, 0, {"image": images})
     assert leaf.is_deleted()
 
 
@@ -101,8 +101,9 @@ def test_the_weights_with_the_lowest_error_are_kept(train, tmp_path, monkeypatch
     config = conftest.tiny(training__steps=9, selection__every_epochs=1)
     given, seen = iter([3.0, 1.0, 2.0]), []
 
-    def error(_, params):
-        seen.append(jax.device_get(params))
+    def error(_, result, context):
+        assert context == protocol.EMPTY
+        seen.append(jax.device_get(result))
         return next(given)
 
     monkeypatch.setattr(selection.Selection, "error", error)
@@ -120,13 +121,12 @@ def test_the_weights_with_the_lowest_error_are_kept(train, tmp_path, monkeypatch
 def test_selection_error_is_the_mean_over_all_images_without_padding(train):
     config = conftest.tiny(scoring__images_per_call=5)  # 12 images: 5, 5, 2 + 3
     method = methods.create(config)
-    params = loop.init(method.inpainting, 0).generator
-    ours = selection.Selection(config, method, train, 4).error(params)
+    params = loop.init(method.inpainting, 0, protocol.EMPTY, {}).generator
+    chosen = selection.Selection(config, method, train, 4)
+    ours = chosen.error(params, protocol.EMPTY)
     images = train.images().astype(np.float32) / 255
-    absolute = distances.Distance("absolute")
-    maps, _ = jax.jit(method.candidates, static_argnums=2)(
-        {"generator": params, "measure": {}}, images, absolute
-    )
+    candidates = jax.jit(method.candidates, static_argnums=2)
+    maps, _ = candidates(params, images, distances.absolute)
     expected = np.mean(np.max(np.mean(np.asarray(maps), axis=(2, 3)), axis=1))
     assert ours == pytest.approx(expected, rel=1e-5)
 

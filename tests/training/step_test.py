@@ -10,7 +10,7 @@ import utad_tiny
 
 from jax_scadn import methods
 from jax_scadn.data import sources
-from jax_scadn.training import logs, loop
+from jax_scadn.training import logs, loop, protocol
 
 pytestmark = pytest.mark.jax_version
 
@@ -43,20 +43,24 @@ def steps(request):
     """A stage's state and its step on a batch of the host."""
     config = settings(request.param)
     stages = methods.create(config).stages
-    stage = {stage.folder or "inpainting": stage for stage in stages}[request.param]
+    stage = {stage.name: stage for stage in stages}[request.param]
     hyper = jax.device_put(stage.hyperparameters(config))
+    context = protocol.EMPTY
+    if request.param == "expert":
+        first = stages[0]
+        state = loop.init(first, 0, protocol.EMPTY, {})
+        context = protocol.Context({}, {first.name: first.result(state)})
     rng = np.random.default_rng(0)
 
     def step(state):
         shape = (4, stage.size, stage.size, 1)
         pictures = {"image": rng.integers(0, 256, shape, np.uint8)}
-        if request.param == "expert":
-            pictures["impression"] = rng.integers(0, 65536, shape, np.uint16)
         batch = jax.device_put(pictures)
         with jax.transfer_guard("disallow"):
-            return loop.train_step(stage, state, hyper, batch)[0]
+            return loop.train_step(stage, state, hyper, context, seed, batch)[0]
 
-    return loop.init(stage, 0), step
+    seed = jax.device_put(np.uint32(0))
+    return loop.init(stage, 0, context, {}), step
 
 
 def test_compiled_once_donated_and_without_transfers(steps):
@@ -80,8 +84,7 @@ def run_of(workdir, **changes):
     method = methods.create(config)
     (stage,) = method.stages
     train = sources.load(config.data, 0).train.subset(range(8))
-    source = stage.source(config, train, {}, workdir)
-    return loop.Run(config, method, stage, source, train, workdir)
+    return loop.Run(config, method, stage, train, protocol.EMPTY, workdir)
 
 
 def test_losses_are_fetched_after_the_next_step_was_dispatched(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ import pytest
 
 from jax_scadn import methods
 from jax_scadn.data import sources
-from jax_scadn.methods import scadn
+from jax_scadn.methods.scadn import inpainting
 from jax_scadn.runtime import errors, sharding
-from jax_scadn.settings import configuration
-from jax_scadn.training import loop, vectorized
+from jax_scadn.settings import resolve
+from jax_scadn.training import loop, protocol, vectorized
 
 pytestmark = pytest.mark.jax_version
 
@@ -37,8 +37,7 @@ def run_of(config, train, folder):
     folder.mkdir(parents=True, exist_ok=True)
     method = methods.create(config)
     (stage,) = method.stages
-    source = stage.source(config, train, {}, folder)
-    return loop.Run(config, method, stage, source, train, folder)
+    return loop.Run(config, method, stage, train, protocol.EMPTY, folder)
 
 
 def configs(steps):
@@ -49,8 +48,8 @@ def configs(steps):
         config = conftest.tiny(training__steps=steps, seed=seed, optimizer__eps=1e-2)
         config.unlock()
         for field, value in changes.items():
-            configuration.put(config, field, value)
-        found[name] = configuration.resolve(config)
+            resolve.put(config, field, value)
+        found[name] = methods.resolve(config)
     return found
 
 
@@ -58,16 +57,17 @@ def configs(steps):
 class Case:
     """One variant without files: what `train_step` takes, as NumPy arrays."""
 
-    stage: scadn.InpaintingStage
-    state: scadn.State
-    hyper: scadn.Hyperparameters
+    stage: inpainting.InpaintingStage
+    state: inpainting.State
+    hyper: inpainting.Hyperparameters
+    seed: np.uint32
     batches: list[dict[str, np.ndarray]]
 
 
 def cases(configs, train, folder, dtype="float32"):
     """The variants, with as many masks each as the one with the most has."""
     runs = [run_of(config, train, folder) for config in configs.values()]
-    states = [loop.init(run.stage, run.config.seed) for run in runs]
+    states = [loop.init(run.stage, run.seed, protocol.EMPTY, {}) for run in runs]
     start = vectorized.stack(
         [(s, run.hyper) for s, run in zip(states, runs, strict=True)]
     )
@@ -80,7 +80,7 @@ def cases(configs, train, folder, dtype="float32"):
         state, hyper = jax.tree.map(cast, start)
         batches = [run.next_batch() for _ in range(run.steps)]
         stage = dataclasses.replace(run.stage, dtype=dtype)
-        return Case(stage, state, hyper, batches)
+        return Case(stage, state, hyper, run.seed, batches)
 
     return [of(number, run) for number, run in enumerate(runs)]
 
@@ -89,7 +89,9 @@ def trained_alone(case):
     """The metrics of each step by name, (steps,), and the last state."""
     state, history = jax.device_put(case.state), []
     for batch in case.batches:
-        state, metrics = loop.train_step(case.stage, state, case.hyper, batch)
+        state, metrics = loop.train_step(
+            case.stage, state, case.hyper, protocol.EMPTY, case.seed, batch
+        )
         history.append(metrics)
     return vectorized.stack(history), jax.device_get(state)
 
@@ -100,11 +102,20 @@ def trained_together(cases):
     assert count == len(cases)
     states = jax.device_put(vectorized.stack([case.state for case in cases]))
     hypers = vectorized.stack([case.hyper for case in cases])
+    seeds = vectorized.stack([case.seed for case in cases])
     active = np.ones(count, bool)
     history = []
     for batches in zip(*(case.batches for case in cases), strict=True):
         states, metrics = vectorized.train_steps(
-            cases[0].stage, mesh, states, hypers, vectorized.stack(batches), active
+            cases[0].stage,
+            mesh,
+            states,
+            hypers,
+            {},
+            {},
+            seeds,
+            vectorized.stack(batches),
+            active,
         )
         history.append(metrics)
     history, states = vectorized.stack(history), jax.device_get(states)
@@ -202,9 +213,8 @@ def test_the_stacked_step_compiles_once(train, tmp_path):
     assert vectorized.train_steps._cache_size() - before <= 1
 
 
-def test_memory_decides_how_many_fit(monkeypatch):
-    config = conftest.tiny()
-    (stage,) = methods.create(config).stages
+def test_memory_decides_how_many_fit(train, tmp_path, monkeypatch):
+    run = run_of(conftest.tiny(), train, tmp_path)
 
     class Device:
         def __init__(self, memory):
@@ -215,7 +225,7 @@ def test_memory_decides_how_many_fit(monkeypatch):
 
     def fitting(memory, devices):
         monkeypatch.setattr(jax, "local_devices", lambda: [Device(memory)] * devices)
-        return vectorized.fitting(stage, config)
+        return vectorized.fitting(run)
 
     assert fitting(None, 1) == 0
     assert fitting({"bytes_limit": 1}, 3) == 3  # one on each device

@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from jax_scadn.data import pipeline
 from jax_scadn.experiments import papers
 from jax_scadn.experiments.comparison import measured as measured_lib
 from jax_scadn.experiments.comparison import runs
+from jax_scadn.settings.fields import Field
 
-
-def _first(count: int) -> str:
-    return f"the first {count}" if count else "all"
-
-
-def _square(size: int) -> str:
-    return f"{size} x {size} pixels"
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}"
-
-
-# What a setting is called and how its value is written, the weightiest first.
-_WORDS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
-    "data.size": ("image size", _square),
-    "model.width": ("generator width", str),
-    "model.blocks": ("generator blocks", str),
-    "model.discriminator_width": ("discriminator width", str),
-    "data.held_out": ("held-out normal images", _percent),
-    "data.test_normal_limit": ("normal test images", _first),
-    "data.test_anomalous_limit": ("test images of each defect or class", _first),
-    "optimizer.learning_rate": ("learning rate", str),
-    "optimizer.discriminator_learning_rate": ("discriminator's learning rate", str),
-    "loss.adversarial_weight": ("weight of the adversarial loss", str),
-    "masks.stripe_pairs": ("pairs of stripes in a mask", str),
-    "masks.mask_value": ("value of removed pixels", str),
-    "selection.keep": ("weights that are kept", str),
-    "selection.images": ("images that select weights", _first),
-    "scoring.merge": ("merge of the scales", str),
-    "scoring.distance": ("measure of the difference", str),
-    "calibration.images": ("images that give mu", _first),
-}
-# Settings of the authors' code that whoever measures it may have chosen anew.
-_OF_PROTOCOL = ("data.size", "data.test", "training.", "expert.training.", "selection.",
-                "scoring.", "calibration.")  # fmt: skip
+# The order of differences, by the beginnings of names: the weightiest first.
+_ORDER = ("data.size", "model.", "data.", "optimizer.", "loss.", "masks.", "selection.",
+          "scoring.", "calibration.", "")  # fmt: skip
+# Settings of training that whoever measures the authors' code may have chosen anew, as
+# all that training does not see.
+_OF_PROTOCOL = ("data.size", "training.", "expert.training.", "selection.")
 # Stages of training: prefix of their settings, and their name in a sentence.
 _STAGES = {"": "training", "expert.": "training of the second stage"}
 
 
 def ours(system: runs.System) -> str:
     """The settings that matter most, in a line."""
-    settings = system.settings
-    parts = [_square(settings["data.size"])]
+    settings, fields = system.settings, system.first.fields
+    parts = [fields["data.size"].written(settings["data.size"])]
     parts += [
-        f"{_named(field)}: {_written(field, settings[field])}"
+        f"{_named(field, fields)}: {fields[field].written(settings[field])}"
         for field in ("model.width", "model.blocks")
         if field in settings
     ]
@@ -81,7 +52,9 @@ def differences(
       varied: settings that an ablation varies, and which are not compared.
     """
     lines = []
-    for field in dict.fromkeys([*_WORDS, *protocol.paper, *protocol.code]):
+    fields = system.first.fields
+    worded = sorted((name for name in fields if fields[name].words), key=_order)
+    for field in dict.fromkeys([*worded, *protocol.paper, *protocol.code]):
         if field not in system.settings or field in varied or _is_budget(field):
             continue
         value = system.settings[field]
@@ -91,8 +64,9 @@ def differences(
             if field in values
         }
         if said and value not in map(_comparable, said.values()):
-            there = _there({where: _written(field, v) for where, v in said.items()})
-            lines.append(f"{_named(field)}: {_written(field, value)}; {there}")
+            written = fields[field].written
+            there = _there({where: written(v) for where, v in said.items()})
+            lines.append(f"{_named(field, fields)}: {written(value)}; {there}")
     budgets = [
         _budget_difference(system, protocol, *stage) for stage in _stages(system)
     ]
@@ -172,13 +146,14 @@ def measured_differences(
         theirs = {e[key] for e in measured.entries(system) if key in e}
         if theirs and theirs != values:
             lines.append(f"{name} {_range(values)}, there {_range(theirs)}")
-    code = papers.code(system.method)
+    code, fields = papers.code(system.method), system.first.fields
     return lines + [
-        f"{_named(field)} {_written(field, system.settings[field])}, "
-        f"there {_written(field, value)}"
+        f"{_named(field, fields)} {fields[field].written(system.settings[field])}, "
+        f"there {fields[field].written(value)}"
         for field, value in code.items()
-        if not field.startswith(_OF_PROTOCOL)
-        and field in system.settings
+        if field in system.settings
+        and fields[field].seen_by == "training"
+        and not field.startswith(_OF_PROTOCOL)
         and field not in varied
         and system.settings[field] != _comparable(value)
     ]
@@ -276,11 +251,9 @@ def _comparable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _named(field: str) -> str:
-    return _WORDS[field][0] if field in _WORDS else f"`{field}`"
+def _named(field: str, fields: Mapping[str, Field]) -> str:
+    return fields[field].words or f"`{field}`"
 
 
-def _written(field: str, value: Any) -> str:
-    if isinstance(value, (tuple, list)):
-        return ", ".join(map(str, value)) or "none"
-    return _WORDS[field][1](value) if field in _WORDS else str(value)
+def _order(field: str) -> int:
+    return next(n for n, start in enumerate(_ORDER) if field.startswith(start))

@@ -105,7 +105,7 @@ def _sources(blocks: Sequence[rows.Block]) -> list[str]:
         if block.table:
             table = block.table
             lines.append(
-                f"{table.id}: {table.title}. {table.source}. {table.protocol.words} "
+                f"{table.id}: {table.title}. {table.source}. {table.protocol.description} "
                 f"{table.notes}".rstrip()
             )
         if block.measured:
@@ -229,6 +229,6 @@ def _plain(block: rows.Block) -> dict[str, Any]:
     return dataclasses.asdict(block) | {
         "table": table and table.id,
         "source": table and table.source,
-        "protocol": table and table.protocol.words,
+        "protocol": table and table.protocol.description,
         "notes": table and table.notes,
     }

@@ -9,10 +9,12 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from jax_scadn import methods
 from jax_scadn.data import labelled
 from jax_scadn.experiments import papers
 from jax_scadn.runtime import errors
-from jax_scadn.settings import configuration
+from jax_scadn.settings import resolve
+from jax_scadn.settings.fields import Field
 
 CONFIG, ABLATION = "config.json", "ablation.json"
 EVALUATION = "evaluation"
@@ -22,14 +24,6 @@ MVTEC = papers.table("scadn/table2").categories
 _KEYS = ("name", "category", "method", "seed", "images", "detectors")  # of results
 _ALL = "all"  # kinds of defects together
 _DEPTH = 4  # of folders that are searched: as in runs/<name>/<category>/seed_<n>
-# Settings by which the runs of a system differ, and those that change no metric.
-_NO_EFFECT = (
-    "name", "seed", "vgg_weights", "data.category", "data.categories", "data.path",
-    "data.test_path", "data.cache_mb", "data.threads", "training.log_every",
-    "training.picture_every", "training.checkpoint_every", "training.stalled_after",
-    "scoring.images_per_call", "scoring.masks_per_call", "calibration.false_alarm_rate",
-    "evaluation.after_training", "evaluation.sheet_rows",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +51,11 @@ class Run:
     @property
     def seed(self) -> int:
         return self.results["seed"]
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """The declarations of `settings`."""
+        return methods.fields(self.settings["method"])
 
     @property
     def method(self) -> str:
@@ -242,7 +241,7 @@ def _load(
     found, missing = [], []
     for path, variant in members:
         if (path / RESULTS).is_file():
-            settings = configuration.flat(configuration.read(path / CONFIG))
+            settings = resolve.flat(methods.read(path / CONFIG))
             results = _read(path / RESULTS, _KEYS)
             found.append(Run(path, settings, results, variant=variant))
         else:
@@ -295,7 +294,8 @@ def _data(run: Run) -> tuple[str, str]:
 
 
 def _that_matter(run: Run) -> dict[str, Any]:
-    return {k: v for k, v in run.settings.items() if k not in _NO_EFFECT}
+    fields = run.fields
+    return {k: v for k, v in run.settings.items() if fields[k].tells_runs_apart}
 
 
 def _by_category(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:

@@ -1,7 +1,7 @@
-"""The tables of the SCADN and the UTAD paper as data, with source and protocol.
+"""The tables of the SCADN and UTAD papers as data, with source and protocol.
 
-`scadn.json` and `utad.json` hold all tables of both papers in one format. A published
-number belongs to a data set, a category (or the 'mean' of all), a metric of ours, and a
+`scadn.json` and `utad.json` contain all tables of both papers in one format. A number
+belongs to a data set, a category (or the 'mean' of all), one of our metrics, and a
 method or a variant of it: two of these are the axes of a table, the others are fixed.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from jax_scadn.runtime import errors
 
 MEAN = "mean"  # of all categories
-# Data sets that have tables, and how they are written.
+# Data sets with tables, and their display names.
 DATASETS = {
     "mvtec_ad": "MVTec AD",
     "lacead": "LaceAD",
@@ -29,17 +29,17 @@ DATASETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How published numbers came about.
+    """Evaluation protocol of published numbers.
 
     Attributes:
-      words: the same for people.
-      seeds: how often the paper trained; None where it does not say.
-      paper: our settings -> what the text gives, such as 'data.size': 512.
-      code: the same of the authors' public code, where it differs or the text is
-        silent.
+      description: in prose.
+      seeds: number of training runs; None if the paper does not say.
+      paper: our settings -> values of the paper, such as 'data.size': 512.
+      code: our settings -> values of the authors' public code, where they differ from
+        the paper or the paper does not give them.
     """
 
-    words: str
+    description: str
     seeds: int | None
     paper: Mapping[str, Any]
     code: Mapping[str, Any]
@@ -47,22 +47,22 @@ class Protocol:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One published table, or a part of it with a metric of its own.
+    """One published table, or the part of it with one metric.
 
     Attributes:
       id: such as 'scadn/table2'.
-      title: what it shows.
+      title: of the table.
       source: the paper.
-      method: whose paper it is, as the axis of methods names it.
-      fixed: what holds for all numbers, of 'dataset', 'category' and 'metric'.
+      method: proposed by the paper, as named on the axis of methods.
+      fixed: values common to all numbers, of 'dataset', 'category' and 'metric'.
       row_axis, column_axis: 'category', 'method', 'variant', 'dataset' or 'metric'.
       columns: keys of the second axis.
-      rows: key of the first axis -> a number for each column, None where it has none.
-      deviations: standard deviations of those rows that have them.
-      labels: of rows whose key does not speak for itself.
-      full: the variant that is the whole method; '' where there are no variants.
-      protocol: how the method's own numbers came about.
-      notes: what was lost in the text, and what a reader must know.
+      rows: key of the first axis -> a number for each column, None where missing.
+      deviations: standard deviations, of those rows that have them.
+      labels: display names of rows, where they differ from the key.
+      full: the variant that is the full method; '' without variants.
+      protocol: of the proposed method's numbers.
+      notes: missing parts of the text, and remarks.
     """
 
     id: str
@@ -81,7 +81,7 @@ class Table:
     notes: str
 
     def keys(self, axis: str) -> tuple[str, ...]:
-        """All keys of an axis; the one that is fixed; () if the table has none."""
+        """All keys of an axis, or the fixed one; () if the table has none."""
         if axis == self.row_axis:
             return tuple(self.rows)
         if axis == self.column_axis:
@@ -90,14 +90,14 @@ class Table:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Those that have numbers of their own."""
+        """Categories with their own numbers."""
         return tuple(key for key in self.keys("category") if key != MEAN)
 
     def published(self, **keys: str) -> tuple[float | None, float | None]:
-        """The number and its standard deviation; None where there is none.
+        """The number and its standard deviation; None where missing.
 
         Args:
-          **keys: by axis; both axes of the table must be among them.
+          **keys: by axis; must include both axes of the table.
         """
         row, column = keys[self.row_axis], keys[self.column_axis]
         elsewhere = any(self.fixed.get(axis, key) != key for axis, key in keys.items())
@@ -112,26 +112,26 @@ class Table:
 def tables() -> Mapping[str, Table]:
     """All tables by id, in the order of the papers."""
     folder = importlib.resources.files(__name__)
-    found = []
+    entries = []
     for name in ("scadn.json", "utad.json"):
-        found += _read(json.loads((folder / name).read_text(encoding="utf-8")))
-    return {table.id: table for table in found}
+        entries += _read(json.loads((folder / name).read_text(encoding="utf-8")))
+    return {table.id: table for table in entries}
 
 
 def table(name: str) -> Table:
-    """The table of that id.
+    """The table with this id.
 
     Raises:
-      errors.UserError: there is none.
+      errors.UserError: unknown id.
     """
     if name not in tables():
         known = ", ".join(tables())
-        raise errors.UserError(f"there is no table {name!r}; there are: {known}")
+        raise errors.UserError(f"unknown table {name!r}; must be one of: {known}")
     return tables()[name]
 
 
 def code(method: str) -> Mapping[str, Any]:
-    """Settings of the authors' code that no protocol changes; {} for other methods."""
+    """Settings of the authors' code common to all protocols; {} for other methods."""
     protocols = [
         {**table.protocol.paper, **table.protocol.code}
         for table in tables().values()
@@ -148,7 +148,7 @@ def _read(paper: Mapping[str, Any]) -> list[Table]:
     common = paper["settings"]
     protocols = {
         name: Protocol(
-            words=entry["words"],
+            description=entry["description"],
             seeds=entry["seeds"],
             paper=common["paper"] | entry["settings"].get("paper", {}),
             code=common["code"] | entry["settings"].get("code", {}),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import pathlib
 from typing import Any, NamedTuple
 
 import flax
@@ -17,14 +16,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jax_scadn.data import images as images_lib
-from jax_scadn.data import records
 from jax_scadn.losses import reconstruction
 from jax_scadn.methods.utad.impression import ImpressionStage
 from jax_scadn.networks import expert_net
-from jax_scadn.runtime import distributed, sharding
-from jax_scadn.training import cache as impressions_lib
-from jax_scadn.training import optimizers
+from jax_scadn.training import optimizers, protocol, random_bits
 
 Params = Any
 
@@ -37,14 +32,12 @@ class State:
 
     Attributes:
       step: number of finished updates.
-      seed: of the noise without guidance; a step's key is fold_in(key(seed), step).
       experts: parameters of the autoencoders of the two domains, 'image' and
         'impression'.
       optimizer: Adam's moments.
     """
 
     step: jax.Array
-    seed: jax.Array
     experts: dict[str, Params]
     optimizer: optax.OptState
 
@@ -78,19 +71,14 @@ class Translated(NamedTuple):
     image_detail: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _impressions(stage, mesh, params, images):
-    def extract(params, images):
-        return stage.extract(params, images).image_bhwc
-
-    extract = sharding.shard_map_images(mesh, extract, replicated=1)
-    return extract(params, images_lib.as_float(images))
-
-
 @dataclasses.dataclass(frozen=True)
 class ExpertStage:
-    """The training of Expert-Net; hashable, so that `jit` takes it as static."""
+    """The training of Expert-Net; hashable, so that `jit` takes it as static.
 
+    Each step computes the impressions of its images by the IE-Net of stage 1.
+    """
+
+    impression: ImpressionStage
     size: int
     channels: int
     guidance: str
@@ -107,13 +95,14 @@ class ExpertStage:
     halve_every: int
     dtype: str
 
-    folder = "expert"
+    name = "expert"
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> ExpertStage:
         """From resolved settings."""
         expert = config.expert
         return cls(
+            impression=ImpressionStage.from_config(config),
             size=config.data.size,
             channels=config.data.channels,
             guidance=expert.guidance,
@@ -147,53 +136,25 @@ class ExpertStage:
     def adam(self) -> optax.GradientTransformation:
         return optimizers.adam(self.b1, self.b2, self.eps, self.weight_decay)
 
-    # What the loop asks for, see `training.Stage`.
+    # What the loop asks for, see `protocol.GradientStage`.
 
-    def schedule(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         return config.expert.training
 
-    def source(
-        self,
-        config: ml_collections.ConfigDict,
-        train: records.Split,
-        trained: dict[str, Params],
-        workdir: pathlib.Path,
-    ) -> impressions_lib.Impressions:
-        """The training images with their impressions, made once.
-
-        Raises:
-          errors.UserError: the work directory holds impressions by other stage-1
-            weights, or of other images.
-        """
-        stage = ImpressionStage.from_config(config)
-        weights = trained[stage.folder]
-        mesh, batch_size = sharding.scoring_mesh(config.scoring.images_per_call)
-        sharding.warm_up_collectives(mesh)
-        params = sharding.replicate(mesh, weights)
-
-        def extract(images):
-            images = sharding.shard_batch(mesh, images)
-            return distributed.gather_to_host(_impressions(stage, mesh, params, images))
-
-        return impressions_lib.load_or_create(
-            workdir / impressions_lib.FOLDER,
-            train,
-            weights,
-            extract,
-            batch_size,
-            dependent_dir=workdir / self.folder,
-        )
-
-    def params(self, state: State) -> Params:
+    def result(self, state: State) -> Params:
         return state.experts
 
-    def picture(
-        self, params: Params, hyper: Hyperparameters, batch: dict[str, jax.Array]
+    def preview(
+        self,
+        result: Params,
+        hyper: Hyperparameters,
+        context: protocol.Context,
+        batch: protocol.Batch,
     ) -> jax.Array:
-        """Images, impressions, naive impressions and reconstructions side by side."""
-        images = images_lib.as_float(batch["image"])
-        impressions = images_lib.as_float(batch["impression"])
-        translated = self.translate(params, images, impressions)
+        """Images, impressions, naive impressions and reconstructions, side by side."""
+        images = batch["image"]
+        impressions = self._impressions(context, images)
+        translated = self.translate(result, images, impressions)
         return jnp.concatenate(
             [
                 images,
@@ -204,24 +165,31 @@ class ExpertStage:
             axis=2,
         )
 
+    def _impressions(self, context: protocol.Context, images_bhwc: jax.Array):
+        ie_net = context.earlier[self.impression.name]
+        return self.impression.extract(ie_net, images_bhwc).image_bhwc
+
     # State.
 
-    def init(self, seed: int | jax.Array) -> State:
+    def init(
+        self, key: jax.Array, context: protocol.Context, examples: protocol.Batch
+    ) -> State:
         """Fresh weights, drawn as in `ImpressionStage.init`, and moments."""
         images = jnp.zeros((1, self.size, self.size, self.channels))
-        keys = jax.random.split(jax.random.key(seed, impl="rbg"), 2)
+        keys = jax.random.split(random_bits.rbg(key), 2)
         experts = {
             domain: self.autoencoder.init(key, images)["params"]
             for domain, key in zip(("image", "impression"), keys, strict=True)
         }
         return State(
             step=jnp.zeros((), jnp.int32),
-            seed=jnp.asarray(seed, jnp.uint32),
             experts=experts,
             optimizer=self.adam.init(experts),
         )
 
-    def hyperparameters(self, config: ml_collections.ConfigDict) -> Hyperparameters:
+    def hyperparameters(
+        self, config: ml_collections.ConfigDict, total_steps: int = 0
+    ) -> Hyperparameters:
         """The step's arrays, from the settings that the stage itself came from."""
         return Hyperparameters(
             **{
@@ -287,14 +255,32 @@ class ExpertStage:
     # Training.
 
     def step(
-        self, state: State, hyper: Hyperparameters, batch: dict[str, jax.Array]
+        self,
+        state: State,
+        hyper: Hyperparameters,
+        context: protocol.Context,
+        key: jax.Array,
+        batch: protocol.Batch,
     ) -> tuple[State, dict[str, jax.Array]]:
         """One update of both autoencoders."""
-        images = images_lib.as_float(batch["image"])
-        impressions = images_lib.as_float(batch["impression"])
-        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+        images = batch["image"]
+        impressions = self._impressions(context, images)
+        return self.update(state, hyper, images, impressions, key)
+
+    def update(
+        self,
+        state: State,
+        hyper: Hyperparameters,
+        images_bhwc: jax.Array,
+        impressions_bhwc: jax.Array,
+        key: jax.Array,
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """One update with given impressions."""
         loss = functools.partial(
-            self.loss, hyper=hyper, images_bhwc=images, impressions_bhwc=impressions
+            self.loss,
+            hyper=hyper,
+            images_bhwc=images_bhwc,
+            impressions_bhwc=impressions_bhwc,
         )
         grads, metrics = jax.grad(loss, has_aux=True)(state.experts, key=key)
         experts, optimizer = optimizers.descend(

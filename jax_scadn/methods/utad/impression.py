@@ -16,11 +16,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jax_scadn.data import images as images_lib
-from jax_scadn.data import pipeline
 from jax_scadn.losses import adversarial, mutual_information, reconstruction
 from jax_scadn.networks import ie_net, image_discriminator, latent_discriminator
-from jax_scadn.training import optimizers
+from jax_scadn.training import optimizers, protocol, random_bits
 
 Params = Any
 
@@ -37,7 +35,6 @@ class State:
 
     Attributes:
       step: number of finished updates.
-      seed: of the codes' noise; the key of a step is fold_in(key(seed), step).
       ie_net: parameters.
       batch_stats: running means and variances of its batch norms.
       discriminators: parameters of those in use: 'local', 'global', 'image'.
@@ -46,7 +43,6 @@ class State:
     """
 
     step: jax.Array
-    seed: jax.Array
     ie_net: Params
     batch_stats: Params
     discriminators: dict[str, Params]
@@ -112,7 +108,7 @@ class ImpressionStage:
     weight_decay: float
     dtype: str
 
-    folder = "impression"
+    name = "impression"
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> ImpressionStage:
@@ -169,25 +165,25 @@ class ImpressionStage:
     def sgd(self) -> optax.GradientTransformation:
         return optimizers.sgd(self.momentum, self.weight_decay)
 
-    # What the loop asks for, see `training.Stage`.
+    # What the loop asks for, see `protocol.GradientStage`.
 
-    def schedule(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         return config.training
 
-    def source(self, config, train, trained, workdir) -> pipeline.Images:
-        return pipeline.Images(train)
-
-    def params(self, state: State) -> Params:
+    def result(self, state: State) -> Params:
         """IE-Net's variables: 'params' and 'batch_stats'."""
         return {"params": state.ie_net, "batch_stats": state.batch_stats}
 
-    def picture(
-        self, params: Params, hyper: Hyperparameters, batch: dict[str, jax.Array]
+    def preview(
+        self,
+        result: Params,
+        hyper: Hyperparameters,
+        context: protocol.Context,
+        batch: protocol.Batch,
     ) -> jax.Array:
-        """Images beside their impressions."""
-        images = images_lib.as_float(batch["image"])
-        impressions = self.extract(params, images).image_bhwc
-        return jnp.concatenate([images, impressions], axis=2)
+        """Images and their impressions."""
+        impressions = self.extract(result, batch["image"]).image_bhwc
+        return jnp.concatenate([batch["image"], impressions], axis=2)
 
     def extract(self, params: Params, images_bhwc: jax.Array) -> ie_net.Impression:
         """Impressions, features and codes, with the running statistics."""
@@ -195,14 +191,16 @@ class ImpressionStage:
 
     # State.
 
-    def init(self, seed: int | jax.Array) -> State:
+    def init(
+        self, key: jax.Array, context: protocol.Context, examples: protocol.Batch
+    ) -> State:
         """Fresh weights and momentum.
 
         They are drawn by XLA's own generator: with JAX's default one a CPU core takes
         a second to compile each parameter's draw, and there are dozens.
         """
         images = jnp.zeros((1, self.size, self.size, self.channels))
-        keys = jax.random.split(jax.random.key(seed, impl="rbg"), 4)
+        keys = jax.random.split(random_bits.rbg(key), 4)
         outputs, variables = self.ie_net.init_with_output(keys[0], images, train=False)
         discriminators = {}
         if self.mutual_information:
@@ -214,7 +212,6 @@ class ImpressionStage:
         discriminators = {name: v["params"] for name, v in discriminators.items()}
         return State(
             step=jnp.zeros((), jnp.int32),
-            seed=jnp.asarray(seed, jnp.uint32),
             ie_net=variables["params"],
             batch_stats=variables["batch_stats"],
             discriminators=discriminators,
@@ -222,7 +219,9 @@ class ImpressionStage:
             discriminators_optimizer=self.sgd.init(discriminators),
         )
 
-    def hyperparameters(self, config: ml_collections.ConfigDict) -> Hyperparameters:
+    def hyperparameters(
+        self, config: ml_collections.ConfigDict, total_steps: int = 0
+    ) -> Hyperparameters:
         """The step's arrays, from the settings that the stage itself came from."""
         return Hyperparameters(
             **{
@@ -234,12 +233,15 @@ class ImpressionStage:
     # Training.
 
     def step(
-        self, state: State, hyper: Hyperparameters, batch: dict[str, jax.Array]
+        self,
+        state: State,
+        hyper: Hyperparameters,
+        context: protocol.Context,
+        key: jax.Array,
+        batch: protocol.Batch,
     ) -> tuple[State, dict[str, jax.Array]]:
         """One simultaneous update of IE-Net and of the discriminators."""
-        images = images_lib.as_float(batch["image"])
-        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-        grads = self.gradients(state, hyper, images, key)
+        grads = self.gradients(state, hyper, batch["image"], key)
         params, optimizer = optimizers.descend(
             self.sgd,
             hyper.learning_rate,

@@ -11,12 +11,14 @@ The ablations of the paper's Table 2:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import ml_collections
-from ml_collections import config_dict
 
 from jax_scadn.runtime import errors
+from jax_scadn.settings import base
+from jax_scadn.settings.fields import Field
 
 # What the paper says and what the authors' public settings say where they differ. The
 # paper has no image discriminator and no content loss; its numbers that were lost, and
@@ -36,88 +38,117 @@ PRESETS = {
     },
 }
 
-ALLOWED = {"expert.guidance": ("detail", "noise")}
-
-LEAST = {
-    "impression.head_features": 1,
-    "impression.latent": 1,
-    "impression.reconstruction_weight": 0,
-    "impression.local_weight": 0,
-    "impression.global_weight": 0,
-    "impression.kl_weight": 0,
-    "impression.image_gan_weight": 0,
-    "impression.image_discriminator_width": 1,
-    "impression.image_discriminator_scales": 1,
-    "impression.weight_decay": 0,
-    "expert.width": 1,
-    "expert.blocks": 1,
-    "expert.detail": 1,
-    "expert.mlp_width": 1,
-    "expert.image_weight": 0,
-    "expert.impression_weight": 0,
-    "expert.detail_weight": 0,
-    "expert.content_weight": 0,
-    "expert.weight_decay": 0,
-    "expert.halve_every": 1,
-    "expert.training.batch_size": 1,
-    "expert.training.epochs": 0,
-    "expert.training.steps": 0,
+FIELDS = {
+    "preset": Field(
+        "reference",
+        "'reference': the authors' public settings; 'paper': where the paper differs",
+        choices=tuple(PRESETS),
+    ),
+    "data.size": Field(256, "pixels, both sides; see `check` for multiples", least=1),
+    "training.batch_size": Field(
+        None, "of stage 1: images, over all devices", type=int, least=1
+    ),
+    "training.epochs": Field(
+        None,
+        "of stage 1: passes over the training images",
+        type=int,
+        least=0,
+        resumable=True,
+    ),
+    "scoring.distance": dataclasses.replace(
+        base.FIELDS["scoring.distance"], default="pm"
+    ),
+    "scoring.image_score": dataclasses.replace(
+        base.FIELDS["scoring.image_score"], default="max"
+    ),
+    # Stage 1: IE-Net.
+    "impression.features": Field(
+        (32, 32, 64, 128), "channels of each encoder block's branch", least=1
+    ),
+    "impression.pools": Field(
+        (4, 2, 2, 2), "factor of the pooling after each of them", least=1
+    ),
+    "impression.decoder_features": Field(
+        (128, 64, 64, 32), "channels of each decoder block's branch", least=1
+    ),
+    "impression.upsamplings": Field(
+        (2, 4, 2, 2), "factor after each; product as of pools", least=1
+    ),
+    "impression.head_features": Field(
+        64, "channels between features and code", least=1
+    ),
+    "impression.latent": Field(128, "length of the code z", least=1),
+    "impression.reconstruction_weight": Field(
+        100.0, "of mean((M - x)^2), Eq. 5", least=0
+    ),
+    "impression.local_weight": Field(
+        1.5, "of the information of single positions, Eq. 4", least=0
+    ),
+    "impression.global_weight": Field(
+        0.5, "of that of the whole feature map, Eq. 4", least=0
+    ),
+    "impression.kl_weight": Field(
+        0.1, "of KL(q(z given x), N(0, 1)) / latent, Eq. 2", least=0
+    ),
+    "impression.image_gan_weight": Field(
+        None, "of the image discriminator's loss; 0 = none", type=float, least=0
+    ),
+    "impression.image_discriminator_width": Field(
+        32, "channels of its first layer", least=1
+    ),
+    "impression.image_discriminator_scales": Field(
+        3, "image sizes that it sees", least=1
+    ),
+    "impression.learning_rate": Field(1e-3, "of IE-Net, SGD", above=0),
+    "impression.discriminator_learning_rate": Field(
+        1e-4, "of the latent and the image discriminator, SGD", above=0
+    ),
+    "impression.momentum": Field(0.9, "of SGD", least=0, below=1),
+    "impression.weight_decay": Field(1e-4, "added to the gradient", least=0),
+    # Stage 2: Expert-Net.
+    "expert.enabled": Field(True, "False: the map is d(I, M), and there is no stage 2"),
+    "expert.guidance": Field(
+        "detail", "what the decoders are told", choices=("detail", "noise")
+    ),
+    "expert.width": Field(64, "channels of the first layers", least=1),
+    "expert.blocks": Field(
+        2, "residual blocks of an encoder, and of a decoder", least=1
+    ),
+    "expert.detail": Field(8, "length of the detail vector", least=1),
+    "expert.mlp_width": Field(256, "units between detail and AdaIN", least=1),
+    "expert.image_weight": Field(
+        10.0, "of L1(reconstruction, image), in [-1, 1]", least=0
+    ),
+    "expert.impression_weight": Field(
+        10.0, "of L1(naive impression, impression), the same", least=0
+    ),
+    "expert.detail_weight": Field(
+        1.0, "of L1 of the details of reconstruction and image", least=0
+    ),
+    "expert.content_weight": Field(None, "of L1 of contents", type=float, least=0),
+    "expert.learning_rate": Field(1e-4, "of Adam", above=0),
+    "expert.b1": Field(0.5, "of Adam", least=0, below=1),
+    "expert.b2": Field(0.999, "of Adam", least=0, below=1),
+    "expert.eps": Field(1e-8, "of Adam", above=0),
+    "expert.weight_decay": Field(1e-4, "added to the gradient", least=0),
+    "expert.halve_every": Field(
+        50_000, "steps between halvings of the learning rate", least=1
+    ),
+    "expert.training.batch_size": Field(1, "images, over all devices", least=1),
+    "expert.training.epochs": Field(
+        200, "passes over the training images", least=0, resumable=True
+    ),
+    "expert.training.steps": Field(
+        0,
+        "if not 0: this many updates, whatever the epochs say",
+        least=0,
+        resumable=True,
+    ),
 }
 
 
-def add(config: ml_collections.ConfigDict) -> None:
-    """Adds the sections of the two stages; `training` is that of stage 1."""
-    config.data.size = 256  # pixels, both sides; see `check` for what it divides by
-    config.training.batch_size = config_dict.placeholder(int)  # over all devices
-    config.training.epochs = config_dict.placeholder(int)
-    config.selection.keep = "last"
-    config.scoring.distance = "pm"
-    config.scoring.image_score = "max"
-
-    impression = config.impression = ml_collections.ConfigDict()  # stage 1: IE-Net
-    impression.features = (32, 32, 64, 128)  # channels of each encoder block's branch
-    impression.pools = (4, 2, 2, 2)  # factor of the pooling after each of them
-    impression.decoder_features = (128, 64, 64, 32)  # of each decoder block's branch
-    impression.upsamplings = (2, 4, 2, 2)  # factor after each; product as of pools
-    impression.head_features = 64  # channels between features and code
-    impression.latent = 128  # length of the code z
-    impression.reconstruction_weight = 100.0  # of mean((M - x)^2), Eq. 5
-    impression.local_weight = 1.5  # of the information of single positions, Eq. 4
-    impression.global_weight = 0.5  # of that of the whole feature map, Eq. 4
-    impression.kl_weight = 0.1  # of KL(q(z|x) || N(0, 1)) / latent, Eq. 2
-    impression.image_gan_weight = config_dict.placeholder(float)  # 0 = none
-    impression.image_discriminator_width = 32  # channels
-    impression.image_discriminator_scales = 3  # image sizes that it sees
-    impression.learning_rate = 1e-3  # of IE-Net, SGD
-    impression.discriminator_learning_rate = 1e-4  # of latent and image ones, SGD
-    impression.momentum = 0.9
-    impression.weight_decay = 1e-4  # added to the gradient
-
-    expert = config.expert = ml_collections.ConfigDict()  # stage 2: Expert-Net
-    expert.enabled = True  # False: the map is d(I, M), and there is no stage 2
-    expert.guidance = "detail"  # 'detail' | 'noise', what the decoders are told
-    expert.width = 64  # channels of the first layers
-    expert.blocks = 2  # residual blocks of an encoder, and of a decoder
-    expert.detail = 8  # length of the detail vector
-    expert.mlp_width = 256  # between detail and AdaIN
-    expert.image_weight = 10.0  # of L1(reconstruction, image), in [-1, 1]
-    expert.impression_weight = 10.0  # of L1(naive impression, impression), the same
-    expert.detail_weight = 1.0  # of L1 of the details of reconstruction and image
-    expert.content_weight = config_dict.placeholder(float)  # of L1 of contents
-    expert.learning_rate = 1e-4
-    expert.b1 = 0.5
-    expert.b2 = 0.999
-    expert.eps = 1e-8
-    expert.weight_decay = 1e-4  # added to the gradient
-    expert.halve_every = 50_000  # steps, of the learning rate
-    training = expert.training = ml_collections.ConfigDict()
-    training.batch_size = 1  # images, over all devices
-    training.epochs = 200
-    training.steps = 0  # if not 0: this many updates, whatever the epochs say
-
-
 def check(config: ml_collections.ConfigDict) -> None:
-    """Raises errors.UserError where numbers do not go together."""
+    """Raises errors.UserError where settings do not go together."""
     impression = config.impression
     for counts, factors in (
         ("features", "pools"),
@@ -126,34 +157,31 @@ def check(config: ml_collections.ConfigDict) -> None:
         _check_blocks(impression, counts, factors)
     if math.prod(impression.pools) != math.prod(impression.upsamplings):
         raise errors.UserError(
-            f"--config.impression.upsamplings={impression.upsamplings}: their product "
-            f"is to be that of the pools, {math.prod(impression.pools)}"
+            f"--config.impression.upsamplings={impression.upsamplings}: must have "
+            f"the product of the pools, {math.prod(impression.pools)}"
         )
     _check_size(config)
     information = impression.local_weight > 0 or impression.global_weight > 0
     if information and config.training.batch_size < 2:
         raise errors.UserError(
-            "--config.training.batch_size=1: take 2 or more, since mutual information "
-            "compares an image with another one"
+            "--config.training.batch_size=1: must be at least 2, since mutual "
+            "information compares an image with another one"
         )
     schedule = config.expert.training
     if config.expert.enabled and not schedule.steps and not schedule.epochs:
         raise errors.UserError(
-            "set --config.expert.training.epochs or .steps to 1 or more"
+            "--config.expert.training.epochs or --config.expert.training.steps must be "
+            "at least 1"
         )
 
 
 def _check_blocks(impression, counts: str, factors: str) -> None:
-    values = tuple(impression[counts]) + tuple(impression[factors])
-    if not all(isinstance(n, int) and n > 0 for n in values) or not values:
-        raise errors.UserError(
-            f"--config.impression.{counts} and .{factors}: take whole numbers, 1 or "
-            "more"
-        )
+    if not impression[counts]:
+        raise errors.UserError(f"--config.impression.{counts}: give at least one")
     if len(impression[counts]) != len(impression[factors]):
         raise errors.UserError(
-            f"--config.impression.{factors}={impression[factors]}: give "
-            f"{len(impression[counts])}, one for each of {counts}"
+            f"--config.impression.{factors}={impression[factors]}: must have "
+            f"{len(impression[counts])} items, one for each of {counts}"
         )
 
 
@@ -168,6 +196,6 @@ def _check_size(config: ml_collections.ConfigDict) -> None:
         least = max(least, 16 << (config.impression.image_discriminator_scales - 1))
     if size < max(least, multiple) or size % multiple:
         raise errors.UserError(
-            f"--config.data.size={size}: take a multiple of {multiple}, "
-            f"{max(least, multiple)} or more"
+            f"--config.data.size={size}: must be a multiple of {multiple}, at least "
+            f"{max(least, multiple)}"
         )

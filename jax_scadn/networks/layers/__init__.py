@@ -1,1 +1,1 @@
-"""Layers that the networks share, and their forms for each platform."""
+"""Layers shared by the networks, and their forms for each platform."""

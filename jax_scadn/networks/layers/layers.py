@@ -1,4 +1,4 @@
-"""Layers that the networks share. Parameters are float32, `dtype` is the compute's."""
+"""Layers shared by the networks; float32 parameters, computation in `dtype`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LAYER_NORM_DDOF = 1  # the unbiased standard deviation
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """Narrow floats as float32, in which norms and outputs are computed.
+    """Casts narrower floats to float32, in which norms and outputs are computed.
 
-    float64 stays what it is, so that a whole network can be checked in float64.
+    float64 is kept, so that an entire network can be checked in float64.
     """
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -49,7 +49,7 @@ def adaptive_instance_norm(
     shape = (x_bhwc.shape[0], x_bhwc.shape[-1])
     if not mean_bc.shape == std_bc.shape == shape:
         raise ValueError(
-            f"mean {mean_bc.shape} and std {std_bc.shape} are to be {shape}"
+            f"mean {mean_bc.shape} and std {std_bc.shape} must have shape {shape}"
         )
     normed = instance_norm(at_least_float32(x_bhwc))
     y = normed * std_bc[:, None, None] + mean_bc[:, None, None]
@@ -59,11 +59,12 @@ def adaptive_instance_norm(
 class BatchNorm(nn.Module):
     """Normalises each channel over the batch and its pixels, in float32.
 
-    In training by the mean and the biased variance of the batch, and the collection
-    `batch_stats` takes up its mean and its unbiased variance; else by `batch_stats`.
+    Training uses the mean and the biased variance of the batch and updates the
+    collection `batch_stats` with the mean and the unbiased variance; evaluation uses
+    `batch_stats`.
 
     Source: Ioffe and Szegedy 2015, in the form of PyTorch's BatchNorm2d. (Flax's own
-    keeps the biased variance.)
+    stores the biased variance.)
     """
 
     @nn.compact
@@ -98,10 +99,10 @@ def _channels(values_c: jax.Array) -> jax.Array:
 class LayerNorm(nn.Module):
     """Normalises each image over its pixels and channels together, in float32.
 
-    (x - mean) / (std + eps) with the unbiased standard deviation, and then a scale
+    (x - mean) / (std + eps) with the unbiased standard deviation, followed by a scale
     and a shift for each channel.
 
-    Source: MUNIT, Huang et al. 2018. (Flax's own sees one pixel at a time.)
+    Source: MUNIT, Huang et al. 2018. (Flax's own normalises each pixel separately.)
     """
 
     @nn.compact
@@ -120,15 +121,15 @@ class LayerNorm(nn.Module):
 
 
 class Conv(nn.Module):
-    """`convolution.convolve`; bias 0 at first, weights from N(0, 0.02)."""
+    """`convolution.convolve`; initial bias 0, weights from N(0, 0.02)."""
 
     features: int
     kernel: int
     stride: int = 1
     pad: int = 0
     dilation: int = 1
-    twice: bool = False
-    mirror: bool = False
+    upsample: int = 1
+    padding: str = "zeros"
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = WEIGHT_INIT
     dtype: jnp.dtype = jnp.float32
@@ -142,8 +143,8 @@ class Conv(nn.Module):
                 self.stride,
                 self.pad,
                 self.dilation,
-                self.twice,
-                self.mirror,
+                self.upsample,
+                self.padding,
             )
 
         return nn.Conv(
@@ -160,11 +161,11 @@ class Conv(nn.Module):
 class SpectralConv(nn.Module):
     """Convolution without bias whose kernel is divided by its largest singular value.
 
-    The kernel W is seen as an (out, in * height * width) matrix. Its singular
+    The kernel W is treated as an (out, in * height * width) matrix. Its singular
     vectors u and v are estimated by power iteration, v = W^T u / |W^T u| and
     u = W v / |W v|, and sigma = u . W v; the gradient takes u and v as constants.
-    They live in the collection `spectral`: a forward pass that may write it does
-    `power_iterations`, any other one none.
+    They are kept in the collection `spectral`: a forward pass in which it is mutable
+    runs `power_iterations`, others run none.
 
     Source: Miyato et al. 2018, in the form of PyTorch's `nn.utils.spectral_norm`.
     """
@@ -201,5 +202,5 @@ class SpectralConv(nn.Module):
 
 
 def normalise(vector: jax.Array, eps: float = 1e-12) -> jax.Array:
-    """The vector divided by its L2 norm, which is taken as at least eps."""
+    """The vector divided by its L2 norm, or by eps if that is larger."""
     return vector / jnp.maximum(jnp.linalg.norm(vector), eps)

@@ -1,8 +1,8 @@
 """Max pooling, with a gradient that is fast on CPUs.
 
-There XLA's own scatters the slopes window by window on one core: two thirds of the step
-of an IE-Net. Remembering which pixel of a window was the largest, the gradient is a sum
-over the window's pixels that all cores compute. GPUs keep XLA's.
+On CPUs XLA scatters the gradients window by window on one core: two thirds of the step
+of an IE-Net. With the position of each window's maximum stored, the gradient is a sum
+over the window's pixels that all cores compute. GPUs use XLA's.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import jax.numpy as jnp
 
 
 def max_pool(x_bhwc: jax.Array, window: int, stride: int = 1, pad: int = 0):
-    """The maximum of each square of `window` pixels; of equal ones the first counts.
+    """The maximum of each square window; of equal pixels the first counts.
 
     Args:
       x_bhwc: images or features.
-      window: side of the squares, pixels.
-      stride: from square to square: 1, or `window`.
-      pad: pixels on each side that are no maximum.
+      window: side of the windows, pixels.
+      stride: from window to window: 1 or `window`.
+      pad: pixels padded on each side, which are never the maximum.
 
     Returns:
-      (B, H', W', C); rows and columns that fill no square are left out.
+      (B, H', W', C); rows and columns that do not fill a window are dropped.
 
     Raises:
       ValueError: another stride, or a window of more than 15 x 15 pixels.
     """
     if stride not in (1, window) or window > 15:
         raise ValueError(
-            f"stride {stride} is to be 1 or the window, {window}, of 15 pixels at most"
+            f"stride {stride} must be 1 or the window, {window}, of at most 15 pixels"
         )
     plain = functools.partial(
         nn.max_pool,
@@ -49,7 +49,7 @@ def _max_pool(x_bhwc, window, stride, pad):
 
 
 def _forward(x_bhwc, window, stride, pad):
-    """The maxima, and which pixel of its square each of them is."""
+    """The maxima, and the position of each in its window."""
     sides = ((0, 0), (pad, pad), (pad, pad), (0, 0))
     x = jnp.pad(x_bhwc, sides, constant_values=-jnp.inf)
     h, w = (n - (n - window) % stride for n in x.shape[1:3])
@@ -67,9 +67,9 @@ def _forward(x_bhwc, window, stride, pad):
 
 def _backward(window, stride, pad, saved, y_bar):
     which, (_, h, w, _) = saved
-    spread = _spread if stride == window else _sum_of_shifted
-    x_bar = spread(which, y_bar, window)
-    # Pixels that fill no square have no part in any.
+    scatter = _scatter_disjoint if stride == window else _gather_overlapping
+    x_bar = scatter(which, y_bar, window)
+    # Pixels that do not fill a window have gradient 0.
     rest = [
         (0, max(0, n + pad - m)) for n, m in zip((h, w), x_bar.shape[1:3], strict=True)
     ]
@@ -77,8 +77,8 @@ def _backward(window, stride, pad, saved, y_bar):
     return (x_bar[:, pad : pad + h, pad : pad + w],)
 
 
-def _spread(which, y_bar, window):
-    """Squares that do not overlap: each pixel belongs to one."""
+def _scatter_disjoint(which, y_bar, window):
+    """Windows that do not overlap: each pixel belongs to one."""
     x_bar = jnp.stack(
         [
             jnp.stack(
@@ -93,8 +93,8 @@ def _spread(which, y_bar, window):
     return x_bar.reshape(b, high * window, wide * window, c)
 
 
-def _sum_of_shifted(which, y_bar, window):
-    """Squares at each pixel: a pixel asks all that it is in whether it is theirs."""
+def _gather_overlapping(which, y_bar, window):
+    """Gathers, per pixel, the gradients of the windows whose maximum it is."""
     reach = window - 1
     sides = ((0, 0), (reach, reach), (reach, reach), (0, 0))
     y_bar = jnp.pad(y_bar, sides)
@@ -104,8 +104,8 @@ def _sum_of_shifted(which, y_bar, window):
     for i in range(window):
         for j in range(window):
             top, left = reach - i, reach - j
-            square = slice(None), slice(top, top + h), slice(left, left + w)
-            x_bar += jnp.where(which[square] == i * window + j, y_bar[square], 0)
+            window_at = slice(None), slice(top, top + h), slice(left, left + w)
+            x_bar += jnp.where(which[window_at] == i * window + j, y_bar[window_at], 0)
     return x_bar
 
 

@@ -1,4 +1,4 @@
-"""PyTorch state dicts: read, renamed, and put into Flax's axis order.
+"""PyTorch state dicts: reading, renaming, and conversion to Flax's axis order.
 
 PyTorch's kernels are (out, in, height, width) and (out, in), Flax's are
 (height, width, in, out) and (in, out).
@@ -19,12 +19,12 @@ FlatTree = dict[str, Any]  # 'block_0/conv_1/conv/kernel' -> array
 
 
 def flatten(tree) -> FlatTree:
-    """A tree of variables as one dict with slashes in its names."""
+    """A tree of variables as a flat dict whose keys are joined by slashes."""
     return flax.traverse_util.flatten_dict(flax.core.unfreeze(tree), sep="/")
 
 
 def unflatten(flat: FlatTree):
-    """The opposite of `flatten`."""
+    """The inverse of `flatten`."""
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
@@ -46,7 +46,7 @@ def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def without_prefix(
     arrays: Mapping[str, np.ndarray], prefix: str
 ) -> dict[str, np.ndarray]:
-    """The arrays without 'module.', which DataParallel adds, and without `prefix`."""
+    """The arrays with 'module.', which DataParallel adds, and `prefix` removed."""
     for lead in ("module.", prefix):
         arrays = {name.removeprefix(lead): value for name, value in arrays.items()}
     return arrays
@@ -60,21 +60,21 @@ def to_flax_tree(
     Args:
       arrays: the state dict, without prefixes.
       names: PyTorch name -> Flax name of every parameter of the network.
-      network: what the error calls it, such as "SCADN's generator".
+      network: its name in the error, such as "SCADN's generator".
 
     Raises:
-      errors.UserError: a parameter is missing or one is left over.
+      errors.UserError: a parameter is missing or unexpected.
     """
     missing = sorted(set(names) - set(arrays))
     if missing:
         raise errors.UserError(
-            f"this is no state dict of {network}: {missing[0]} is missing "
+            f"not a state dict of {network}: {missing[0]} is missing "
             f"({len(missing)} of {len(names)} parameters are)"
         )
     extra = sorted(set(arrays) - set(names))
     if extra:
         raise errors.UserError(
-            f"this is no state dict of {network}, which does not have {extra[0]}"
+            f"not a state dict of {network}, which does not have {extra[0]}"
         )
     return unflatten({ours: to_flax(arrays[name]) for name, ours in names.items()})
 
@@ -84,16 +84,16 @@ def load(path: str | pathlib.Path, network: str) -> dict[str, np.ndarray]:
 
     Args:
       path: of the file. A .pth needs PyTorch and is read with `weights_only=True`.
-      network: such as 'generator'; where the file holds a dict of state dicts, as the
-        authors' code writes it, the one of that name is taken.
+      network: such as 'generator'; if the file holds a dict of state dicts, as the
+        authors' code writes it, the one of this name is used.
 
     Raises:
-      errors.UserError: no such file, no PyTorch, or another content.
+      errors.UserError: the file or PyTorch is missing, or it is not a state dict.
     """
     try:
         if str(path).endswith(".npz"):
             return dict(np.load(path))
-        import torch  # an extra: nothing else needs it
+        import torch  # an extra, only needed here
 
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         loaded = loaded.get(network, loaded)
@@ -106,4 +106,4 @@ def load(path: str | pathlib.Path, network: str) -> dict[str, np.ndarray]:
         raise errors.UserError(f"{path} does not exist") from None
     except Exception as error:  # unpickling damaged files raises nearly anything
         reason = " ".join(str(error).split())[:200]
-        raise errors.UserError(f"{path} is no state dict: {reason}") from error
+        raise errors.UserError(f"{path} is not a state dict: {reason}") from error

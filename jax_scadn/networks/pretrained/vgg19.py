@@ -1,4 +1,4 @@
-"""VGG-19's first convolutions, up to conv3_4: the features that images differ in."""
+"""VGG-19 feature extractor, up to conv3_4."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ LAYERS = ("conv1_2", "conv2_2", "conv3_4")  # the last one of each resolution
 
 
 class Features(nn.Module):
-    """What convolutions of VGG-19 see in images, after their ReLU.
+    """VGG-19 feature maps after ReLU.
 
-    The scaling of the images that the weights were trained with is part of the
-    parameters: `mean` and `std` of the red, green and blue channel. It comes before
-    the zero padding, so that it cannot be a part of the first kernel and bias.
+    The normalisation that the weights were trained with is part of the parameters:
+    `mean` and `std` of the red, green and blue channel. It precedes the zero padding,
+    so that it cannot be folded into the first kernel and bias.
 
     Source: Simonyan and Zisserman 2014, configuration E.
 
     Attributes:
-      layers: names out of `CONVOLUTIONS`; nothing behind the last of them is computed.
+      layers: names from `CONVOLUTIONS`; nothing after the last of them is computed.
       dtype: of the computation and of the features.
     """
 
@@ -45,7 +45,7 @@ class Features(nn.Module):
         """(B, H, W, 1 or 3) in [0, 1], RGB -> one array (B, H', W', C') for each layer.
 
         H' is H for conv1_*, half of it for conv2_* and a quarter for conv3_*, rounded
-        down. Grey stands for all three colours.
+        down. Grey is repeated for all three colours.
         """
         mean = self.param("mean", nn.initializers.zeros, (3,))
         std = self.param("std", nn.initializers.ones, (3,))

@@ -1,17 +1,17 @@
-"""VGG-19's ImageNet weights, downloaded once or from a file of the user.
+"""ImageNet weights of VGG-19, downloaded once or from a file of the user.
 
 `python -m jax_scadn.fetch_weights` downloads torchvision's file (548 MiB), checks its
-SHA-256 and puts what the distances need of it (9 MiB) into the cache,
+SHA-256 and writes the layers that the distances need (9 MiB) to the cache,
 `$XDG_CACHE_HOME/jax_scadn` or `~/.cache/jax_scadn`. The command needs PyTorch to read
-that file; what it leaves in the cache is read without. On a machine without network,
+that file; reading the cache does not. On a machine without network,
 put `vgg19-dcbb9e9d.pth` into the cache and run it there, or name a file by
 `--config.vgg_weights`:
 
     .pth   torchvision's state dict (needs PyTorch)
     .h5    Keras's weights with TensorFlow's kernels, with or without top (needs h5py)
     .npz   arrays `conv1_1/kernel` (height, width, in, out), `conv1_1/bias` and so on to
-           conv3_4; an entry `source`, 'keras' (default) or 'torchvision', tells which
-           images they take
+           conv3_4; an entry `source`, 'keras' (default) or 'torchvision', tells how
+           images are normalised
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _TIMEOUT = 60  # seconds without a byte
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Which images the weights take.
+    """The preprocessing that weights expect.
 
     Attributes:
       mean, std: (image - mean) / std for the red, green and blue channel in [0, 1].
-      bgr: the first kernel takes blue, green, red.
+      bgr: the first kernel expects blue, green, red.
     """
 
     mean: tuple[float, float, float]
@@ -70,7 +70,7 @@ def load(path: str | pathlib.Path = "") -> Params:
     """The parameters of `vgg19.Features`, for any of its layers.
 
     Args:
-      path: of a file as above; '' = what is in the cache.
+      path: of a file as above; '' for the cached one.
 
     Raises:
       errors.UserError: no such file, or it cannot be read as VGG-19.
@@ -86,13 +86,13 @@ def load(path: str | pathlib.Path = "") -> Params:
 
 
 def fetch(url: str = URL) -> pathlib.Path:
-    """Downloads torchvision's weights into the cache, unless they are there.
+    """Downloads torchvision's weights into the cache, unless they are cached already.
 
     Args:
       url: of the .pth; its name ends in the first digits of its SHA-256.
 
     Returns:
-      The .npz that `load` reads from then on.
+      The cached .npz, which `load` reads.
 
     Raises:
       errors.UserError: PyTorch is missing, the download fails, or it is damaged.
@@ -102,7 +102,7 @@ def fetch(url: str = URL) -> pathlib.Path:
         return converted
     if importlib.util.find_spec("torch") is None:
         raise errors.UserError(
-            "PyTorch is needed, this once, to read torchvision's weights: "
+            "PyTorch is needed once to read torchvision's weights: "
             "pip install 'jax_scadn[torch]'"
         )
     path = converted.with_name(url.rpartition("/")[2])
@@ -120,7 +120,7 @@ def _cached() -> pathlib.Path:
         if (cache_dir.folder() / name).is_file():
             return cache_dir.folder() / name
     raise errors.UserError(
-        "this measure needs VGG-19's weights: download them with "
+        "this distance needs VGG-19's weights: download them with "
         "python -m jax_scadn.fetch_weights, or give --config.vgg_weights=FILE "
         "(.pth of torchvision, .h5 of Keras, or .npz)"
     )
@@ -136,7 +136,7 @@ def _download(url: str, target: pathlib.Path) -> None:
                     "read",
                     total=int(response.headers.get("Content-Length", 0)) or None,
                     desc=target.name,
-                    disable=None,  # shown on a terminal only
+                    disable=None,  # only shown on a terminal
                 ) as counted,
                 part.open("wb") as file,
             ):
@@ -155,10 +155,10 @@ def _check_digest(file: pathlib.Path, named: pathlib.Path) -> None:
     if expected is None:
         return
     with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if not found.startswith(expected[1]):
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    if not digest.startswith(expected[1]):
         raise errors.UserError(
-            f"{named} is damaged: its SHA-256 begins with {found[:8]} and not with "
+            f"{named} is damaged: its SHA-256 begins with {digest[:8]} and not with "
             f"{expected[1]}; download it again"
         )
 
@@ -190,7 +190,7 @@ def _from_torchvision(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _from_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        import h5py  # nothing else needs it
+        import h5py  # only needed here
     except ImportError:
         raise errors.UserError(
             f"h5py is needed to read {path}: pip install h5py"
@@ -208,7 +208,7 @@ def _from_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
             file.visititems(collect)
     except OSError as error:
         reason = " ".join(str(error).split())
-        raise errors.UserError(f"{path} is no HDF5 file: {reason}") from error
+        raise errors.UserError(f"{path} is not an HDF5 file: {reason}") from error
     return arrays
 
 
@@ -223,12 +223,12 @@ def _params(
     for name, channels in vgg19.CONVOLUTIONS.items():
         shapes = {"kernel": (3, 3, inputs, channels), "bias": (channels,)}
         for kind, shape in shapes.items():
-            found = arrays.get(f"{name}/{kind}")
-            if found is None or found.shape != shape:
-                what = "nothing" if found is None else found.shape
+            array = arrays.get(f"{name}/{kind}")
+            if array is None or array.shape != shape:
+                problem = "is missing" if array is None else f"has shape {array.shape}"
                 raise errors.UserError(
-                    f"{path} holds no VGG-19: {name}/{kind} is to be {shape}, and it "
-                    f"has {what}"
+                    f"{path} is not a VGG-19 file: {name}/{kind} {problem} (expected "
+                    f"{shape})"
                 )
         conv = {kind: arrays[f"{name}/{kind}"].astype(np.float32) for kind in shapes}
         params[name] = {"conv": conv}

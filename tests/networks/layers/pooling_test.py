@@ -7,7 +7,7 @@ import pytest
 from jax_scadn.networks.layers import pooling
 
 # window, stride, pad, and the height and width of the images
-HOW = {
+OPTIONS = {
     "3x3": (3, 1, 1, (6, 5)),
     "3x3 unpadded": (3, 1, 0, (6, 5)),
     "2x2": (2, 2, 0, (6, 4)),
@@ -22,20 +22,20 @@ def xla(x, window, stride, pad):
     return nn.max_pool(x, (window, window), (stride, stride), sides)
 
 
-@pytest.mark.parametrize("name", HOW)
+@pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("values", [1000, 3])
 def test_value_and_gradient_are_those_of_xla(name, values):
-    """Of few values many are equal in a window: the same one of them counts."""
-    *how, size = HOW[name]
+    """With few values many are equal in a window: the same one counts."""
+    *options, size = OPTIONS[name]
     x = jax.random.randint(jax.random.key(0), (2, *size, 3), 0, values)
     x = x.astype(jnp.float32) - values / 2
 
-    def value_and_slope(function, x):
-        y, pull_back = jax.vjp(lambda x: function(x, *how), x)
+    def value_and_gradient(function, x):
+        y, pull_back = jax.vjp(lambda x: function(x, *options), x)
         return y, *pull_back(jnp.arange(1.0, y.size + 1).reshape(y.shape))
 
     for ours, expected in zip(
-        value_and_slope(pooling.max_pool, x), value_and_slope(xla, x), strict=True
+        value_and_gradient(pooling.max_pool, x), value_and_gradient(xla, x), strict=True
     ):
         np.testing.assert_array_equal(ours, expected)
 
@@ -46,11 +46,11 @@ def test_a_nan_is_not_lost():
         assert jnp.isnan(pooling.max_pool(x, 2, 2)).all()
 
 
-def test_a_gpu_has_xlas_pooling_and_a_cpu_does_not_scatter():
+def test_gpus_use_xlas_pooling_and_cpus_do_not_scatter():
     x = jnp.zeros((1, 4, 4, 2))
-    slope = jax.jit(jax.grad(lambda x: jnp.sum(pooling.max_pool(x, 3, pad=1))))
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(pooling.max_pool(x, 3, pad=1))))
     program = {
-        platform: slope.trace(x).lower(lowering_platforms=(platform,)).as_text()
+        platform: gradient.trace(x).lower(lowering_platforms=(platform,)).as_text()
         for platform in ("cpu", "cuda")
     }
     assert "select_and_scatter" not in program["cpu"]
@@ -58,5 +58,5 @@ def test_a_gpu_has_xlas_pooling_and_a_cpu_does_not_scatter():
 
 
 def test_other_strides_are_refused():
-    with pytest.raises(ValueError, match="stride 2 is to be 1 or the window, 3"):
+    with pytest.raises(ValueError, match="stride 2 must be 1 or the window, 3"):
         pooling.max_pool(jnp.zeros((1, 4, 4, 1)), 3, stride=2)

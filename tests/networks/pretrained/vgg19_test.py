@@ -67,7 +67,7 @@ def test_random_weights_on_a_photograph(tmp_path, size):
     assert_features_equal(features, by_numpy(arrays, normed))
 
 
-def test_nothing_behind_the_last_layer(tmp_path):
+def test_nothing_after_the_last_layer_is_computed(tmp_path):
     np.savez(tmp_path / "vgg.npz", **vgg19_arrays.random_arrays())
     params = vgg19_weights.load(tmp_path / "vgg.npz")
     images = photograph(16)
@@ -80,7 +80,7 @@ def test_nothing_behind_the_last_layer(tmp_path):
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_grey_stands_for_all_colours():
+def test_grey_is_repeated_for_all_colours():
     net = vgg19.Features(("conv1_1",))
     images = photograph(16)[..., :1]
     variables = net.init(jax.random.key(0), images)

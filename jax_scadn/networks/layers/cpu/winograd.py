@@ -1,12 +1,12 @@
-"""Convolutions by fewer multiplications: minimal filtering, for CPUs.
+"""Winograd convolutions for CPUs: fewer multiplications.
 
-A one-dimensional filter that gives m outputs of n inputs needs P < m * taps products:
+A one-dimensional filter with m outputs from n inputs needs P < m * taps products:
 
     y_t = output (kernel g * data x_t)        * is elementwise, x_t the t-th tile
 
 with small constant matrices. Nested over height and width there are P * P products of
 matrices (tiles, C) x (C, K), which a CPU multiplies near its peak, and their gradients
-are such products, too. The result is that of the plain convolution but for rounding.
+are such products, too. The result equals the plain convolution up to rounding.
 
 Source: Winograd 1980; Lavin and Gray 2016 (F(2x2, 3x3)).
 """
@@ -23,17 +23,17 @@ import jax.numpy as jnp
 from jax_scadn.networks.layers.cpu import tiles
 
 Matrix = tuple[tuple[float, ...], ...]
-Grid = Sequence[Sequence[jax.Array]]  # arrays by their place in height and width
+Grid = Sequence[Sequence[jax.Array]]  # arrays by position in height and width
 
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-    """One minimal filter; hashable.
+    """One Winograd filter; hashable.
 
     Attributes:
-      data: (P, n), of the n inputs of a tile.
-      kernel: (P, taps).
-      output: (m, P), to the m outputs of a tile.
+      data: (P, n), transforms the n inputs of a tile.
+      kernel: (P, taps), transforms the kernel.
+      output: (m, P), transforms the products to the m outputs of a tile.
       step: inputs from one tile to the next.
     """
 
@@ -51,31 +51,31 @@ class Algorithm:
         return len(self.output)
 
 
-# Three taps, two outputs: 4 products in the place of 6.
+# Three taps, two outputs: 4 products instead of 6.
 THREE_TAPS = Algorithm(
     data=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
     kernel=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
     output=((1, 1, 1, 0), (0, 1, -1, -1)),
     step=2,
 )
-# Two taps, two outputs: 3 in the place of 4. y_0 = g_0 (x_0 - x_1) + (g_0 + g_1) x_1.
+# Two taps, two outputs: 3 instead of 4. y_0 = g_0 (x_0 - x_1) + (g_0 + g_1) x_1.
 TWO_TAPS = Algorithm(
     data=((1, -1, 0), (0, 1, 0), (0, -1, 1)),
     kernel=((1, 0), (1, 1), (0, 1)),
     output=((1, 1, 0), (0, 1, 1)),
     step=2,
 )
-# Three taps on inputs that are repeated twice, two outputs: 3 in the place of 6.
+# Three taps on inputs upsampled by 2, two outputs: 3 instead of 6.
 # y_0 = g_0 x_0 + (g_1 + g_2) x_1 = g_0 (x_0 - x_1) + (g_0 + g_1 + g_2) x_1.
-THREE_TAPS_ON_TWICE = Algorithm(
+THREE_TAPS_UPSAMPLED = Algorithm(
     data=TWO_TAPS.data,
     kernel=((1, 0, 0), (1, 1, 1), (0, 0, 1)),
     output=TWO_TAPS.output,
     step=1,
 )
-# Five taps on the same, two outputs: 5 in the place of 10. All of both outputs' taps
-# have the same sum. y_0 = (g_0 + g_1) (x_0 - x_1) + (sum of g) x_1 + g_4 (x_2 - x_1).
-FIVE_TAPS_ON_TWICE = Algorithm(
+# Five taps on the same, two outputs: 5 instead of 10. The taps of both outputs have
+# the same sum. y_0 = (g_0 + g_1) (x_0 - x_1) + (sum of g) x_1 + g_4 (x_2 - x_1).
+FIVE_TAPS_UPSAMPLED = Algorithm(
     data=((1, -1, 0), (1, -1, 0), (0, 1, 0), (0, -1, 1), (0, -1, 1)),
     kernel=(
         (1, 1, 0, 0, 0),
@@ -87,22 +87,22 @@ FIVE_TAPS_ON_TWICE = Algorithm(
     output=((1, 0, 1, 1, 0), (0, 1, 1, 0, 1)),
     step=1,
 )
-_ON_TWICE = {3: THREE_TAPS_ON_TWICE, 5: FIVE_TAPS_ON_TWICE}
+_UPSAMPLED = {3: THREE_TAPS_UPSAMPLED, 5: FIVE_TAPS_UPSAMPLED}
 
 
 def convolve_3x3(x_bhwc: jax.Array, kernel: jax.Array, dilation: int = 1) -> jax.Array:
-    """3 x 3 convolution without padding, dilated or not.
+    """3 x 3 convolution without padding, optionally dilated.
 
     Args:
-      x_bhwc: the height and width that come out are multiples of 2 * dilation.
+      x_bhwc: images whose output has multiples of 2 * dilation as height and width.
       kernel: (3, 3, C, K).
-      dilation: each of the d * d phases of the image is filtered alone.
+      dilation: each of the d * d phases of the image is filtered separately.
     """
     if dilation == 1:
         return _filter(x_bhwc, kernel, THREE_TAPS)
     b, h, w, c = x_bhwc.shape
     d = dilation
-    # Images stay the outermost axis: devices that share a batch exchange nothing.
+    # Images stay the outermost axis: devices that share a batch do not communicate.
     x = x_bhwc.reshape(b, h // d, d, w // d, d, c).transpose(0, 2, 4, 1, 3, 5)
     y = _filter(x.reshape(b * d * d, h // d, w // d, c), kernel, THREE_TAPS)
     _, h, w, k = y.shape
@@ -116,7 +116,7 @@ def convolve_4x4_by_2(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
     The four pixels of a 2 x 2 square become channels: two taps with stride 1 remain.
 
     Args:
-      x_bhwc: the height and width that come out are even.
+      x_bhwc: images whose output has an even height and width.
       kernel: (4, 4, C, K).
     """
     b, h, w, c = x_bhwc.shape
@@ -128,36 +128,35 @@ def convolve_4x4_by_2(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
     )
 
 
-def convolve_on_twice(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolution of an image of twice the size by nearest upsampling.
+def convolve_upsampled(x_bhwc: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Convolution of an image upsampled by 2 (nearest).
 
     Args:
       x_bhwc: the small image, padded by one pixel; (B, H + 2, W + 2, C) gives
-        (B, 2 H, 2 W, K), as if zeros had been padded after upsampling where they are
-        zeros here.
+        (B, 2 H, 2 W, K). Zeros padded here act like zeros padded after upsampling.
       kernel: (3, 3, C, K) or (5, 5, C, K).
     """
-    return _filter(x_bhwc, kernel, _ON_TWICE[len(kernel)])
+    return _filter(x_bhwc, kernel, _UPSAMPLED[len(kernel)])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _filter(x_bhwc: jax.Array, kernel: jax.Array, algorithm: Algorithm) -> jax.Array:
     """Y = output ((kernel g) (data x)) over height and width."""
-    x_bhwc, kernel, zero = _at_once(x_bhwc, kernel, 0.0)
+    x_bhwc, kernel, zero = _barrier(x_bhwc, kernel, 0.0)
     weights = _nested(algorithm.kernel, kernel)
-    parts = _strips(x_bhwc.shape, kernel.shape[-1], algorithm)
+    chunks = _chunks(x_bhwc.shape, kernel.shape[-1], algorithm)
     m = algorithm.outputs
 
-    def put(strip, y_bhwk):
-        data = _data(parts, strip, x_bhwc, algorithm)
+    def put(chunk, y_bhwk):
+        data = _data(chunks, chunk, x_bhwc, algorithm)
         grid = _nested(algorithm.output, _pairs(_times, data, weights))
-        of_strip = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
-        b, high, _, wide, _, k = of_strip.shape
-        of_strip = of_strip.reshape(b, high * m, wide * m, k)
-        return parts.put(y_bhwk, strip, m, of_strip)
+        values = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)
+        b, high, _, wide, _, k = values.shape
+        values = values.reshape(b, high * m, wide * m, k)
+        return chunks.put(y_bhwk, chunk, m, values)
 
     b, high, wide = _tile_counts(x_bhwc.shape, algorithm)
-    return parts.fold(put, jnp.full((b, high * m, wide * m, kernel.shape[-1]), zero))
+    return chunks.fold(put, jnp.full((b, high * m, wide * m, kernel.shape[-1]), zero))
 
 
 def _forward(x_bhwc, kernel, algorithm):
@@ -166,28 +165,28 @@ def _forward(x_bhwc, kernel, algorithm):
 
 def _backward(algorithm, saved, y_bar):
     """The transposes of the three matrices, in reverse order."""
-    x_bhwc, kernel, y_bar, zero = _at_once(*saved, y_bar, 0.0)
+    x_bhwc, kernel, y_bar, zero = _barrier(*saved, y_bar, 0.0)
     m = algorithm.outputs
     weights = _nested(algorithm.kernel, kernel)
-    parts = _strips(x_bhwc.shape, kernel.shape[-1], algorithm)
+    chunks = _chunks(x_bhwc.shape, kernel.shape[-1], algorithm)
 
-    def add(strip, sums):
+    def add(chunk, sums):
         of_x, of_weights = sums
-        y = parts.take(y_bar, strip, step=m)
+        y = chunks.take(y_bar, chunk, step=m)
         of_outputs = [[y[:, u::m, v::m] for v in range(m)] for u in range(m)]
         of_products = _nested(_transposed(algorithm.output), of_outputs)
-        data = _data(parts, strip, x_bhwc, algorithm)
+        data = _data(chunks, chunk, x_bhwc, algorithm)
         more = _pairs(lambda v, p: _rows(v).T @ _rows(p), data, of_products)
         of_data = _pairs(lambda p, u: _times(p, u.T), of_products, weights)
         of_tiles = _nested(_transposed(algorithm.data), of_data)
-        of_strip = _sum_of_tiles(of_tiles, algorithm)
+        values = _sum_of_tiles(of_tiles, algorithm)
         return (
-            parts.add(of_x, strip, algorithm.step, of_strip),
+            chunks.add(of_x, chunk, algorithm.step, values),
             _pairs(jnp.add, of_weights, more),
         )
 
-    nothing = jax.tree.map(lambda array: jnp.full_like(array, zero), (x_bhwc, weights))
-    of_x, of_weights = parts.fold(add, nothing)
+    zeros = jax.tree.map(lambda array: jnp.full_like(array, zero), (x_bhwc, weights))
+    of_x, of_weights = chunks.fold(add, zeros)
     of_kernel = _nested(_transposed(algorithm.kernel), of_weights)
     return of_x, jnp.stack([jnp.stack(row) for row in of_kernel])
 
@@ -195,44 +194,44 @@ def _backward(algorithm, saved, y_bar):
 _filter.defvjp(_forward, _backward)
 
 
-def _at_once(*arrays: jax.Array | float) -> tuple[jax.Array, ...]:
-    """The same, but what needs one of them waits for all.
+def _barrier(*arrays: jax.Array | float) -> tuple[jax.Array, ...]:
+    """The arrays behind an optimization barrier: users of one of them wait for all.
 
-    XLA would compute the weights of all layers, and make room for their outputs, as
-    soon as it can, and keep them until their turn comes: 270 MiB in the generator.
+    XLA would compute the weights of all layers and allocate their outputs as early as
+    possible and hold them until they are used: 270 MiB in the generator.
     """
     return jax.lax.optimization_barrier(arrays)
 
 
 def _tile_counts(shape: tuple[int, ...], algorithm: Algorithm) -> tuple[int, int, int]:
-    """Images, and in each of them tiles from top to bottom and from left to right."""
+    """Number of images, and of tiles in their height and their width."""
     b, h, w, _ = shape
     return b, *(1 + (n - algorithm.inputs) // algorithm.step for n in (h, w))
 
 
-def _strips(
+def _chunks(
     shape: tuple[int, ...], features: int, algorithm: Algorithm
-) -> tiles.Strips:
-    """Rows of tiles of images of that shape, for `features` channels that come out."""
+) -> tiles.Chunks:
+    """Chunks of rows of tiles of such images, for `features` output channels."""
     b, high, wide = _tile_counts(shape, algorithm)
     inputs = shape[-1]
-    one = 4 * len(algorithm.data) ** 2  # bytes that a number becomes in all products
-    return tiles.Strips.of(
+    one = 4 * len(algorithm.data) ** 2  # bytes per number, over all products
+    return tiles.Chunks.of(
         b, high, one * wide * (inputs + features), one * inputs * features
     )
 
 
 def _data(
-    parts: tiles.Strips, strip: jax.Array, x_bhwc: jax.Array, algorithm: Algorithm
+    chunks: tiles.Chunks, chunk: jax.Array, x_bhwc: jax.Array, algorithm: Algorithm
 ) -> Grid:
-    """data x of a strip's tiles."""
+    """data x of a chunk's tiles."""
     step = algorithm.step
-    x = parts.take(x_bhwc, strip, step, overlap=algorithm.inputs - step)
+    x = chunks.take(x_bhwc, chunk, step, overlap=algorithm.inputs - step)
     return _nested(algorithm.data, _tiles(x, algorithm))
 
 
 def _tiles(x_bhwc: jax.Array, algorithm: Algorithm) -> Grid:
-    """[i][j]: the input (i, j) of every tile, (B, tiles high, tiles wide, C)."""
+    """[i][j]: input (i, j) of every tile, (B, rows of tiles, columns of tiles, C)."""
     n, step = algorithm.inputs, algorithm.step
     last_row, last_column = x_bhwc.shape[1] - n, x_bhwc.shape[2] - n
     return [
@@ -245,9 +244,9 @@ def _tiles(x_bhwc: jax.Array, algorithm: Algorithm) -> Grid:
 
 
 def _sum_of_tiles(tiles: Grid, algorithm: Algorithm) -> jax.Array:
-    """The transpose of `_tiles`: each pixel sums what the tiles have of it."""
+    """The transpose of `_tiles`: adds up overlapping tiles."""
     n, step = algorithm.inputs, algorithm.step
-    further = (n - 1) // step  # tiles that reach into the one after the last
+    further = (n - 1) // step  # tiles that overlap the one after the last
 
     def overlapped(parts, axis):
         def moved(part, by):
@@ -263,7 +262,7 @@ def _sum_of_tiles(tiles: Grid, algorithm: Algorithm) -> jax.Array:
 
     x = overlapped([overlapped(row, 2) for row in tiles], 1)
     b, high, _, wide, _, c = x.shape
-    beyond = (further + 1) * step - n  # pixels that no tile reaches
+    beyond = (further + 1) * step - n  # pixels outside every tile
     x = x.reshape(b, high * step, wide * step, c)
     return x[:, : high * step - beyond, : wide * step - beyond]
 
@@ -278,7 +277,7 @@ def _nested(matrix: Matrix, grid: Grid | jax.Array) -> Grid:
 
 
 def _combined(coefficients: Sequence[float], arrays: Sequence[jax.Array]) -> jax.Array:
-    """Their linear combination, without multiplications by 0, 1 and -1."""
+    """A linear combination without multiplications by 0, 1 and -1."""
     total = None
     for coefficient, array in zip(coefficients, arrays, strict=True):
         if coefficient == 0:
@@ -297,7 +296,7 @@ def _times(x_bhwc: jax.Array, matrix: jax.Array) -> jax.Array:
 
 
 def _rows(x_bhwc: jax.Array) -> jax.Array:
-    """One for each pixel: XLA is slow where a product has more than two axes."""
+    """One row per pixel: XLA is slow for products with more than two axes."""
     return x_bhwc.reshape(-1, x_bhwc.shape[-1])
 
 

@@ -1,7 +1,6 @@
-"""SCADN: inpaint striped holes with a GAN; what cannot be inpainted is anomalous.
+"""The training of SCADN: inpaint masked stripes against a PatchGAN discriminator.
 
-Yan et al., Learning Semantic Context from Normal Samples for Unsupervised Anomaly
-Detection, AAAI 2021. Read from top to bottom: state, training, scoring.
+Read from top to bottom: state, gradients, step.
 """
 
 from __future__ import annotations
@@ -16,18 +15,13 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jax_scadn.data import images as images_lib
-from jax_scadn.data import pipeline
-from jax_scadn.losses import adversarial, distances
+from jax_scadn.losses import adversarial
 from jax_scadn.losses import reconstruction as reconstruction_losses
 from jax_scadn.networks import discriminator, generator
-from jax_scadn.networks.layers.cpu import tiles
-from jax_scadn.scoring import masks, merging
+from jax_scadn.scoring import masks
+from jax_scadn.training import protocol
 
 Params = Any
-
-# Four images of 256 x 256: more in a call take more memory and are not faster.
-_BUSY_PIXELS = 1 << 18
 
 
 @flax.struct.dataclass
@@ -36,7 +30,6 @@ class State:
 
     Attributes:
       step: number of finished updates.
-      seed: of the masks; the key of a step is fold_in(key(seed), step).
       generator: parameters.
       discriminator: parameters.
       spectral: u and v of the discriminator's spectral norm.
@@ -45,7 +38,6 @@ class State:
     """
 
     step: jax.Array
-    seed: jax.Array
     generator: Params
     discriminator: Params
     spectral: Params
@@ -96,7 +88,7 @@ class InpaintingStage:
     eps: float
     dtype: str
 
-    folder = ""  # SCADN has one stage, which stands in the work directory itself
+    name = "inpainting"
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> InpaintingStage:
@@ -137,44 +129,45 @@ class InpaintingStage:
         """Adam without its learning rate, which is a hyperparameter of the step."""
         return optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps)
 
-    # What the loop asks for, see `training.Stage`.
+    # What the loop asks for, see `protocol.GradientStage`.
 
-    def schedule(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         return config.training
 
-    def source(self, config, train, trained, workdir) -> pipeline.Images:
-        return pipeline.Images(train)
-
-    def params(self, state: State) -> Params:
+    def result(self, state: State) -> Params:
+        """The generator's parameters."""
         return state.generator
 
-    def picture(
-        self, params: Params, hyper: Hyperparameters, batch: dict[str, jax.Array]
+    def preview(
+        self,
+        result: Params,
+        hyper: Hyperparameters,
+        context: protocol.Context,
+        batch: protocol.Batch,
     ) -> jax.Array:
-        """Images beside what the generator puts where the last mask removes."""
-        images = images_lib.as_float(batch["image"])
+        """Images, the same under the last mask, and inpainted."""
+        images = batch["image"]
         mask = hyper.masks_mhw[-1][None, :, :, None]
-        removed = masks.apply_mask(images, mask, hyper.mask_value)
-        inpainted = self.generator.apply({"params": params}, removed)
-        return jnp.concatenate([images, removed, inpainted], axis=2)
+        masked = masks.apply_mask(images, mask, hyper.mask_value)
+        inpainted = self.generator.apply({"params": result}, masked)
+        return jnp.concatenate([images, masked, inpainted], axis=2)
 
     # State.
 
-    def init(self, seed: int | jax.Array) -> State:
+    def init(
+        self, key: jax.Array, context: protocol.Context, examples: protocol.Batch
+    ) -> State:
         """Fresh weights and moments."""
         images = jnp.zeros((1, self.size, self.size, self.channels))
-        key_g, key_d = jax.random.split(jax.random.key(seed))
+        key_g, key_d = jax.random.split(key)
         params_g = self.generator.init(key_g, images)["params"]
         variables_d = self.discriminator.init(key_d, images)
-        return self.state_of(seed, params_g, **variables_d)
+        return self.state_of(params_g, **variables_d)
 
-    def state_of(
-        self, seed: int | jax.Array, generator: Params, params: Params, spectral: Params
-    ) -> State:
+    def state_of(self, generator: Params, params: Params, spectral: Params) -> State:
         """The state before the first update, from given weights."""
         return State(
             step=jnp.zeros((), jnp.int32),
-            seed=jnp.asarray(seed, jnp.uint32),
             generator=generator,
             discriminator=params,
             spectral=spectral,
@@ -182,7 +175,9 @@ class InpaintingStage:
             discriminator_optimizer=self.adam.init(params),
         )
 
-    def hyperparameters(self, config: ml_collections.ConfigDict) -> Hyperparameters:
+    def hyperparameters(
+        self, config: ml_collections.ConfigDict, total_steps: int = 0
+    ) -> Hyperparameters:
         """The step's arrays, from the settings that the stage itself came from."""
         masks_mhw = masks.striped(config.data.size, config.masks.stripe_pairs)
         probabilities = config.masks.probabilities or (1.0,) * len(masks_mhw)
@@ -207,11 +202,15 @@ class InpaintingStage:
     # Training.
 
     def step(
-        self, state: State, hyper: Hyperparameters, batch: dict[str, jax.Array]
+        self,
+        state: State,
+        hyper: Hyperparameters,
+        context: protocol.Context,
+        key: jax.Array,
+        batch: protocol.Batch,
     ) -> tuple[State, dict[str, jax.Array]]:
         """One update; each image draws one of the masks."""
-        images = images_lib.as_float(batch["image"])
-        key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+        images = batch["image"]
         drawn = jax.random.choice(
             key, len(hyper.masks_mhw), (len(images),), p=hyper.mask_probabilities
         )
@@ -327,159 +326,3 @@ class InpaintingStage:
         direction, moments = self.adam.update(grads, moments)
         params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
         return params, moments
-
-
-@dataclasses.dataclass(frozen=True)
-class Scadn:
-    """The trained method: multi-mask inference; hashable like its stage."""
-
-    inpainting: InpaintingStage
-    stripe_pairs: tuple[int, ...]
-    mask_value: float
-    merge: str
-    image_score: str
-    measure: distances.Distance
-    masks_per_call: int  # 0: by the number of pixels
-
-    @classmethod
-    def from_config(cls, config: ml_collections.ConfigDict) -> Scadn:
-        """From resolved settings."""
-        return cls(
-            inpainting=InpaintingStage.from_config(config),
-            stripe_pairs=tuple(config.masks.stripe_pairs),
-            mask_value=config.masks.mask_value,
-            merge=config.scoring.merge,
-            image_score=config.scoring.image_score,
-            measure=distances.Distance.from_config(config),
-            masks_per_call=config.scoring.masks_per_call,
-        )
-
-    @property
-    def stages(self) -> tuple[InpaintingStage]:
-        return (self.inpainting,)
-
-    shares = masks.MASKS_PER_SCALE  # devices that share an image take of each scale
-
-    @property
-    def maps(self) -> int:
-        """Number of scales."""
-        return len(self.stripe_pairs)
-
-    @functools.cached_property
-    def masks_mhw(self):
-        """The striped masks, 1 where removed."""
-        return masks.striped(self.inpainting.size, self.stripe_pairs)
-
-    def inference_params(self, trained: dict[str, Params], measure: Params) -> Params:
-        """What `score` needs.
-
-        Args:
-          trained: weights of the stage by its folder.
-          measure: weights of the measure.
-        """
-        return {"generator": trained[InpaintingStage.folder], "measure": measure}
-
-    def inpaint(self, generator: Params, images_bhwc: jax.Array, mask_hw: jax.Array):
-        """The generator's output where one mask removes pixels, (B, H, W, C)."""
-        removed = masks.apply_mask(
-            images_bhwc, mask_hw[None, :, :, None], self.mask_value
-        )
-        return self.inpainting.generator.apply({"params": generator}, removed)
-
-    def candidates(
-        self,
-        params: Params,
-        images_bhwc: jax.Array,
-        measure: distances.Distance | None = None,
-        shared_by: str | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Each scale's error map (B, K, H, W) and inpainted image (B, K, H, W, C).
-
-        Under a mask the error is the distance between the image and the image with
-        its removed pixels inpainted, taken at those pixels (Eq. 6 where the measure
-        is the squared error). Some images under some vmapped masks are inpainted at a
-        time, see `chunk_sizes`, which bounds the memory.
-
-        Args:
-          params: from `inference_params`.
-          images_bhwc: in [0, 1].
-          measure: in place of that of the settings.
-          shared_by: name of the mesh's axis whose devices share the masks.
-        """
-        measure = measure or self.measure
-        masks_mhw = self._masks_of_this_device(shared_by)
-        together, vmapped = self.chunk_sizes(len(masks_mhw), images_bhwc.shape)
-
-        def of_images(images_bhwc):
-            def under_mask(mask_hw):
-                mask_hw = mask_hw.astype(images_bhwc.dtype)
-                inpainted = self.inpaint(params["generator"], images_bhwc, mask_hw)
-                mask = mask_hw[None, :, :, None]
-                filled = images_bhwc * (1 - mask) + inpainted * mask
-                error = measure.distance(params["measure"], filled, images_bhwc)
-                return error * mask_hw[None], inpainted
-
-            error_mbhw, inpainted_mbhwc = jax.lax.map(
-                under_mask, masks_mhw, batch_size=vmapped
-            )
-            return (
-                merging.scale_maps(error_mbhw, self.maps),
-                merging.scale_inpainted(inpainted_mbhwc, masks_mhw, self.maps),
-            )
-
-        groups = images_bhwc.reshape(-1, together, *images_bhwc.shape[1:])
-        found = jax.lax.map(of_images, groups)
-        maps, pictures = (array.reshape(-1, *array.shape[2:]) for array in found)
-        if shared_by:
-            maps = jax.lax.pmax(maps, shared_by)
-            pictures = jax.lax.psum(pictures, shared_by)
-        return maps, pictures
-
-    def _masks_of_this_device(self, shared_by: str | None) -> jax.Array:
-        """All masks, or as many of each scale as fall to a device; bytes."""
-        # The compiler keeps some copies of what is constant in a program.
-        masks_mhw = jnp.asarray(self.masks_mhw, jnp.uint8)
-        if shared_by is None:
-            return masks_mhw
-        masks_kmhw = masks_mhw.reshape(self.maps, self.shares, *masks_mhw.shape[1:])
-        count = self.shares // jax.lax.axis_size(shared_by)
-        first = jax.lax.axis_index(shared_by) * count
-        mine = jax.lax.dynamic_slice_in_dim(masks_kmhw, first, count, axis=1)
-        return mine.reshape(-1, *masks_mhw.shape[1:])
-
-    def chunk_sizes(self, masks: int, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Images, and masks of each, in one call of the generator.
-
-        As many as keep a device busy, and the same numbers in each of the calls.
-
-        Args:
-          masks: how many there are.
-          shape: of the images, (B, H, W, C).
-        """
-        count, height, width, _ = shape
-        most = _BUSY_PIXELS // (height * width)
-        of_each = self.masks_per_call or tiles.largest_divisor(masks, most)
-        return tiles.largest_divisor(count, most // of_each), of_each
-
-    def selection_error(self, generator: Params, images_bhwc: jax.Array) -> jax.Array:
-        """Mean absolute error of each image's worst scale, (B,).
-
-        By it the authors' code chooses which weights to keep.
-        """
-        params = {"generator": generator, "measure": {}}
-        absolute = distances.Distance("absolute")
-        maps, _ = self.candidates(params, images_bhwc, absolute)
-        return jnp.max(jnp.mean(maps, axis=(2, 3)), axis=1)
-
-    def score(
-        self,
-        params: Params,
-        mu_k: jax.Array,
-        images_bhwc: jax.Array,
-        shared_by: str | None = None,
-    ) -> merging.Scored:
-        """Anomaly maps and scores of images in [0, 1]; see `candidates`."""
-        maps, inpainted = self.candidates(params, images_bhwc, shared_by=shared_by)
-        return merging.merge(
-            self.merge, self.image_score, mu_k, maps, {"inpainted": inpainted}
-        )

@@ -1,0 +1,97 @@
+"""Settings of a run as a ConfigDict: defaults, presets, checks, access by full name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from jax_scadn.runtime import errors
+from jax_scadn.settings.fields import Field
+
+Presets = Mapping[str, Mapping[str, Any]]
+
+
+def default(method: str, fields: Mapping[str, Field]) -> ml_collections.ConfigDict:
+    """The default settings, locked.
+
+    Args:
+      method: its name, which is also that of the experiment until it is given another.
+      fields: all of them by full name, such as 'data.size'.
+    """
+    config = ml_collections.ConfigDict()
+    for name, field in fields.items():
+        *sections, last = name.split(".")
+        section = config
+        for part in sections:
+            if part not in section:
+                section[part] = ml_collections.ConfigDict()
+            section = section[part]
+        open_ = field.default is None
+        section[last] = config_dict.placeholder(field.type) if open_ else field.default
+    config.name = config.method = method
+    return config.lock()
+
+
+def get(config: ml_collections.ConfigDict, field: str) -> Any:
+    """The value of a field such as 'data.size'."""
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def put(config: ml_collections.ConfigDict, field: str, value: Any) -> None:
+    """Sets a field such as 'data.size'.
+
+    Raises:
+      KeyError, AttributeError: no such field.
+      TypeError: a value of another type.
+    """
+    section, _, name = field.rpartition(".")
+    setattr(get(config, section) if section else config, name, value)
+
+
+def flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """All fields by their full names, sequences as tuples."""
+    fields = {}
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            fields |= flat(value, f"{prefix}{name}.")
+        else:
+            fields[prefix + name] = tuple(value) if isinstance(value, list) else value
+    return fields
+
+
+def resolve(
+    config: ml_collections.ConfigDict,
+    fields: Mapping[str, Field],
+    presets: Presets,
+    check: Callable[[ml_collections.ConfigDict], None],
+) -> ml_collections.ConfigDict:
+    """Returns a copy with the preset's values in the open fields, checked.
+
+    Args:
+      config: as `default` made it, with changes.
+      fields: all of them by full name.
+      presets: of each preset, the values of the fields that are open without it.
+      check: raises errors.UserError where values do not go together.
+
+    Raises:
+      errors.UserError: a value that is not allowed.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for name, value in presets.get(config.preset, {}).items():
+            if get(config, name) is None:
+                put(config, name, value)
+    values = flat(config)
+    for name in sorted(values.keys() ^ fields.keys()):
+        problem = "is missing" if name in fields else "is not a setting"
+        raise errors.UserError(f"--config.{name} {problem} of {config.method}")
+    for name, field in fields.items():
+        if problem := field.problem(values[name]):
+            raise errors.UserError(f"--config.{name}={values[name]}: {problem}")
+    check(config)
+    return config

@@ -1,0 +1,177 @@
+"""One tiny setting for each method, and weights of an encoder drawn at random."""
+
+import dataclasses
+import functools
+import tempfile
+import pathlib
+
+import conftest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import utad_tiny
+
+from jax_scadn import methods
+from jax_scadn.methods import autoencoder, patch_memory
+from jax_scadn.methods.scadn import method as scadn
+from jax_scadn.methods.utad import expert
+from jax_scadn.networks.pretrained import efficientnet_lite, state_dict
+from jax_scadn.settings import resolve
+
+SIZE = 32
+_FOLDER = tempfile.TemporaryDirectory(prefix="jax_scadn_contract_")
+_SHARED = {
+    "data.source": "lace",
+    "data.size": SIZE,
+    "data.channels": 1,
+    "data.threads": 1,
+    "data.test_normal_limit": 5,
+    "data.test_anomalous_limit": 2,
+    "training.checkpoint_every": 1,
+    "training.log_every": 1,
+    "training.picture_every": 0,
+    "scoring.images_per_call": 8,
+    "calibration.pixel_false_alarm_rate": 0.1,
+}
+_TRAINED = {"training.batch_size": 4, "training.steps": 4}
+_SMALL = {"model.width": 4, "model.latent": 3}
+
+
+@functools.cache
+def encoder_file(seed=0):
+    """Weights of EfficientNet-Lite0 up to stride 4, drawn at random, as .npz."""
+    stages = ("stride_4",)
+    network = efficientnet_lite.EfficientNetLite0(stages)
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    shapes = state_dict.flatten(
+        jax.eval_shape(network.init, jax.random.key(0), image)
+    )
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for theirs, ours in efficientnet_lite.torch_names(stages).items():
+        shape = state_dict.torch_shape(shapes[ours].shape)
+        scale = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.1
+        value = scale * rng.standard_normal(shape)
+        arrays[theirs] = np.float32(np.abs(value) + 0.5 if "var" in ours else value)
+        if ours.endswith("scale"):
+            arrays[theirs] += 1
+    path = pathlib.Path(_FOLDER.name) / f"encoder_{seed}.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def _settings(method, **fields):
+    config = methods.default(method)
+    for field, value in (_SHARED | fields).items():
+        resolve.put(config, field, value)
+    return config
+
+
+def _scadn():
+    config = conftest.tiny(data__size=SIZE)
+    for field, value in _SHARED.items():
+        resolve.put(config, field, value)
+    return config
+
+
+def _utad():
+    config = utad_tiny.settings()
+    for field, value in (_SHARED | {"expert.training.steps": 4}).items():
+        resolve.put(config, field, value)
+    return config
+
+
+def _autoencoder(preset):
+    distance = "ssim" if preset == "ae_ssim" else "squared"
+    fields = {"preset": preset, "scoring.distance": distance}
+    return _settings("autoencoder", **_TRAINED, **_SMALL, **fields)
+
+
+def _reference(kind):
+    return _settings("reference_images", **{"reference.kind": kind})
+
+
+def _patch_memory():
+    fields = {
+        "encoder.weights": encoder_file(),
+        "encoder.stages": ("stride_4",),
+        "memory.size": 64,
+        "memory.neighbours": 3,
+        "scoring.smoothing": 1.0,
+    }
+    return _settings("patch_memory", **fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A method under contract.
+
+    Attributes:
+      settings: gives an unresolved tiny setting.
+      perfect: given monkeypatch and images, makes the method reconstruct perfectly.
+      sweep: FIELD=VALUE,VALUE for an ablation of two variants of one program.
+    """
+
+    settings: callable
+    perfect: callable
+    sweep: str
+
+
+def _inpaints(monkeypatch, images):
+    monkeypatch.setattr(scadn.Method, "inpaint", lambda *_: jnp.asarray(images))
+
+
+def _translates(monkeypatch, images):
+    def perfect(self, experts, images_bhwc, impressions_bhwc, key=None):
+        nothing = jnp.zeros((len(images_bhwc), 1))
+        return expert.Translated(
+            images_bhwc, impressions_bhwc, nothing, nothing, nothing
+        )
+
+    monkeypatch.setattr(expert.ExpertStage, "translate", perfect)
+
+
+def _reconstructs(monkeypatch, images):
+    stage = autoencoder.AutoencoderStage
+    monkeypatch.setattr(stage, "reconstruct", lambda *_: jnp.asarray(images))
+
+
+def _remembers(monkeypatch, images):
+    """A memory of all patches: training images are in it."""
+    monkeypatch.setattr(
+        patch_memory.coreset, "greedy_k_center", lambda _, x, __: np.arange(len(x))
+    )
+
+
+def _is_known(monkeypatch, images):
+    """The images are those of training."""
+
+
+SUBJECTS = {
+    "scadn": Subject(_scadn, _inpaints, "optimizer.learning_rate=1e-4,2e-4"),
+    "utad": Subject(_utad, _translates, "impression.learning_rate=1e-3,2e-3"),
+    "ae_l2": Subject(
+        lambda: _autoencoder("ae_l2"), _reconstructs, "optimizer.decay=0.0,0.1"
+    ),
+    "ae_ssim": Subject(
+        lambda: _autoencoder("ae_ssim"), _reconstructs, "optimizer.decay=0.0,0.1"
+    ),
+    "dae": Subject(
+        lambda: _autoencoder("dae"), _reconstructs, "optimizer.decay=0.0,0.1"
+    ),
+    "mean image": Subject(
+        lambda: _reference("mean"), None, "scoring.image_score=mean,max"
+    ),
+    "nearest image": Subject(
+        lambda: _reference("nearest"), _is_known, "scoring.image_score=mean,max"
+    ),
+    "patch_memory": Subject(_patch_memory, _remembers, "scoring.smoothing=0.0,2.0"),
+}
+
+
+def resolved(name, **changes):
+    """Tiny settings of a method; `a__b=c` sets a.b."""
+    config = SUBJECTS[name].settings()
+    for field, value in changes.items():
+        resolve.put(config, field.replace("__", "."), value)
+    return methods.resolve(config)
