@@ -1,15 +1,15 @@
-"""Our training steps and our scoring beside PyTorch's: the same weights and images.
+"""Training steps and scoring against PyTorch, with the same weights and images.
 
     python -m benchmarks.against_pytorch --rounds=5
     python -m benchmarks.against_pytorch --cases='scadn-step-*,first-score-256' --list
 
-Each framework works in a process of its own. Outputs of the first calls are compared,
-and a case whose outputs differ is not timed. PyTorch runs in every form that it has
-(`benchmarks.twins.forms`), and against the fastest one of them calls are timed pair by
-pair. First calls, which compile, and peak memory stand apart. After that come the
-time from the start of a process to its first score, and training from files beside
-training on images that wait on the device. Prints Markdown and writes it, CSV and JSON
-to --output after each row. The exit status is 1 where outputs differ.
+Each framework runs in its own process. Outputs of the first calls are compared, and a
+case whose outputs differ is not timed. PyTorch runs in every form that it has
+(`benchmarks.twins.forms`), and calls are timed in pairs against the fastest of them.
+First calls, which compile, and peak memory are reported separately. Then follow the
+time from the start of a process to its first score, and training from files against
+training on images that are on the device already. Prints Markdown and writes it, CSV
+and JSON to --output after each row. The exit status is 1 if outputs differ.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Measured:
 
 
 class OutputsDifferError(Exception):
-    """What the two frameworks computed is not the same; the message names it."""
+    """The outputs of the two frameworks differ; the message names one."""
 
 
 def measure(
@@ -184,8 +184,8 @@ def measure(
                     seconds = worker.ask(
                         "first", compile_limit if form.compiled else None
                     )
-                    found = {"first": seconds["seconds"]}
-                    found["call"] = worker.ask("call")["seconds"]
+                    attempted = {"first": seconds["seconds"]}
+                    attempted["call"] = worker.ask("call")["seconds"]
                 except processes.WorkerError as error:
                     tried[form.name] = {"failed": str(error)}
                     continue
@@ -196,9 +196,9 @@ def measure(
                 except OutputsDifferError as error:
                     raise OutputsDifferError(f"{form.name}: {error}") from None
                 worst = max(worst, difference)
-                tried[form.name] = found
-                if fastest is None or found["call"] < tried[fastest]["call"]:
-                    best_stack.close()  # the one that was the fastest till now
+                tried[form.name] = attempted
+                if fastest is None or attempted["call"] < tried[fastest]["call"]:
+                    best_stack.close()  # the fastest one before
                     best, fastest = worker, form.name
                     best_stack = attempt.pop_all()
         if best is None:
@@ -221,8 +221,8 @@ def measure(
             form=fastest,
             pairs=pairs,
             first=first,
-            peak={name: found["peak"] for name, found in memory.items()},
-            before={name: found["before"] for name, found in memory.items()},
+            peak={name: mib["peak"] for name, mib in memory.items()},
+            before={name: mib["before"] for name, mib in memory.items()},
             gflop=best.ask("flops")["flops"] / 1e9,
             difference=worst,
             tried=tried,
@@ -266,12 +266,12 @@ def _selected(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
 
 def _wanted_forms(case: cases.Case, patterns: Sequence[str]) -> list[forms.Form]:
     by_name = {form.name: form for form in forms.of(case.task)}
-    found = [by_name[name] for name in _selected(list(by_name), patterns)]
-    if not found:
+    chosen = [by_name[name] for name in _selected(list(by_name), patterns)]
+    if not chosen:
         raise errors.UserError(
             f"--forms={','.join(patterns)}: {case.name} has {', '.join(by_name)}"
         )
-    return found
+    return chosen
 
 
 def _machine() -> dict[str, Any]:
@@ -318,9 +318,9 @@ def main(_) -> int:
         names = [name for name in module.CASES if name in chosen_others]
         if names:
             pytorch = [_PYTORCH.value] if module is first_scores else []
-            found, rows = module.measure(names, _ROUNDS.value, *pytorch)
+            results, rows = module.measure(names, _ROUNDS.value, *pytorch)
             print(tables.markdown(rows), flush=True)
-            tables.write({"machine": machine, **found}, rows, output, module.NAME)
+            tables.write({"machine": machine, **results}, rows, output, module.NAME)
     return status
 
 
@@ -328,7 +328,7 @@ def _measure_all(
     chosen: Sequence[cases.Case], machine: Mapping[str, Any], output: pathlib.Path
 ) -> int:
     """Measures, prints and writes the cases; 1 where one of them failed."""
-    # All rates are set against the machine's peak.
+    # All rates are compared with the machine's peak.
     how = _COMPILE_LIMIT.value, _PAIRS_LIMIT.value, _PYTORCH.value
     peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), *how)
     measured, failures = {peak.case: peak}, {}
@@ -337,8 +337,7 @@ def _measure_all(
         try:
             if case.name not in measured:
                 wanted = _wanted_forms(case, _FORMS.value)
-                found = measure(case, wanted, _ROUNDS.value, *how)
-                measured[case.name] = found
+                measured[case.name] = measure(case, wanted, _ROUNDS.value, *how)
             rows.append(measured[case.name].row(max(peak.rates)))
         except (OutputsDifferError, processes.WorkerError) as error:
             failures[case.name] = str(error)
@@ -347,7 +346,7 @@ def _measure_all(
         results = {
             "machine": machine,
             "measured": {
-                name: dataclasses.asdict(found) for name, found in measured.items()
+                name: dataclasses.asdict(one) for name, one in measured.items()
             },
             "failures": failures,
         }

@@ -1,4 +1,4 @@
-"""What is timed: a method's training step or its scoring, at a size and a batch."""
+"""Cases to time: a method's training step or its scoring, at a size and a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An epoch as one `lax.scan` over a data set on the device, beside the loop of steps.
+"""An epoch as one `lax.scan` over a data set on the device, against a loop of steps.
 
 Digits of scikit-learn, 32 x 32 pixels, with the networks of configs/digits.py. The loop
 gives each step its batch from the host and fetches the losses one step late, as the

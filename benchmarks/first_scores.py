@@ -1,6 +1,6 @@
 """Seconds from the start of a process to the first score of an image.
 
-Ours loads the detector that a training left, with an empty compilation cache (cold) and
+JAX loads the detector that a training saved, with an empty compilation cache (cold) and
 with one that an earlier process has filled (warm); PyTorch loads the same generator
 from a .pth file and runs it as it is.
 """
@@ -40,16 +40,16 @@ def measure(
       rounds: processes of each way, one after the other in turn.
       pytorch: a Python that has it.
     """
-    found = {}
+    results = {}
     rows = []
     for name in names:
         case = cases.Case("scadn-score", int(name.rpartition("-")[2]), 1)
-        found[name] = _measure(case, rounds, pytorch)
+        results[name] = _measure(case, rounds, pytorch)
         rows += [
             {"case": name, "way": way, "seconds": str(timing.Spread.of(seconds))}
-            for way, seconds in found[name].items()
+            for way, seconds in results[name].items()
         ]
-    return {"seconds": found}, rows
+    return {"seconds": results}, rows
 
 
 def _measure(case: cases.Case, rounds: int, pytorch: str) -> dict[str, list[float]]:

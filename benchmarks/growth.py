@@ -1,10 +1,10 @@
-"""How the cost of scoring grows with pixels and masks, and what bounds it.
+"""Cost of scoring by pixels and masks, and its bounds.
 
     python -m benchmarks.growth --picture=docs/growth.png
 
 One image, full-width networks with drawn weights. All points are called in turn in each
 round. Draws seconds against pixels and against masks with the line through them; and
-each kind of convolution in the generator alone, as XLA computes it and as we do, beside
+each kind of convolution in the generator alone, as XLA computes it and as we do, with
 the machine's roofline. Operations are those of the plain convolution: a filter that
 needs fewer of them can lie above the roof.
 """
@@ -82,7 +82,7 @@ def line(x: Sequence[float], y: Sequence[float]) -> Line:
 def convolutions(batch: int, size: int) -> list[Convolution]:
     """The kinds of convolutions in the full-width generator."""
     (stage,) = methods.create(cases.Case("scadn-score", size, batch).settings).stages
-    found: dict[Any, Convolution] = {}
+    kinds: dict[Any, Convolution] = {}
 
     def watch(call, arguments, options, context):
         layer = context.module
@@ -91,14 +91,14 @@ def convolutions(batch: int, size: int) -> list[Convolution]:
             fields = (layer.features, layer.kernel, layer.stride, layer.pad)
             kind = (x.shape, fields, layer.dilation, layer.upsample)
             name = ".".join(layer.path)
-            before = found.get(kind, Convolution(name, layer.clone(), x.shape, 0))
-            found[kind] = before._replace(count=before.count + 1)
+            before = kinds.get(kind, Convolution(name, layer.clone(), x.shape, 0))
+            kinds[kind] = before._replace(count=before.count + 1)
         return call(*arguments, **options)
 
     with nn.intercept_methods(watch):
         images = jnp.zeros((batch, size, size, stage.channels))
         jax.eval_shape(stage.generator.init, jax.random.key(0), images)
-    return list(found.values())
+    return list(kinds.values())
 
 
 def rates(kind: Convolution, rounds: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Training from files beside training on one batch that waits on the device.
+"""Training from files against training on one batch that is on the device.
 
 64 x 64 pixels, where steps are short, with the networks of configs/small_cpu.py: PNG
 files of 256 x 256 pixels, kept in memory after they were read once, or read, decoded
@@ -39,11 +39,12 @@ def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         write_images(pathlib.Path(folder), _FILES, _FILE_SIZE)
-        found = {
+        results = {
             name: compare(settings(folder, name == CASES[0]), rounds, _STEPS)
             for name in names
         }
-    return found, [{"case": name, **_row(**seconds)} for name, seconds in found.items()]
+    rows = [{"case": name, **_row(**seconds)} for name, seconds in results.items()]
+    return results, rows
 
 
 def settings(folder: str, kept: bool):
@@ -74,7 +75,7 @@ def compare(config, rounds: int, steps: int) -> dict[str, list]:
         return training.seconds(steps, lambda: waiting)
 
     synthetic()  # compiles
-    from_files()  # reads all files that are to be kept
+    from_files()  # reads all files that are kept in memory
     return {
         "pairs": timing.pairs(synthetic, from_files, rounds),
         "alone": [_alone(training.batches, steps) for _ in range(rounds)],

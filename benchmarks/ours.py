@@ -1,4 +1,4 @@
-"""JAX's side of each case: drawn weights in, one call at a time."""
+"""The JAX side of each case, with drawn weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker process from its master's side, and its peak memory from its own."""
+"""Worker processes, and a process's peak memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short runs that were measured with PyTorch, repeated and set beside it.
+"""Repeats the short runs that were measured with PyTorch, and compares results.
 
     python -m benchmarks.pytorch_protocol --mvtec=MVTEC_AD --mnist=MNIST_IDX_FILES \
         --measured=measured_pytorch.json --runs=runs/pytorch_protocol
@@ -67,17 +67,17 @@ def run(data: str, path: str, category: str, seed: int, runs: pathlib.Path) -> d
     results = json.loads((workdir / "evaluation" / "results.json").read_text())
     lines = map(json.loads, (workdir / "log.jsonl").read_text().splitlines())
     losses = [line["reconstruction_loss"] for line in lines]
-    whole = results["detectors"]["SCADN"]["all"]
-    found = {
-        "image AUROC": whole["image"]["auroc"],
+    metrics = results["detectors"]["SCADN"]["all"]
+    numbers = {
+        "image AUROC": metrics["image"]["auroc"],
         "image AUROC, mean merge": results["merges"]["mean"],
         "image AUROC, without mu": results["merges"]["max"],
         "final reconstruction loss": statistics.mean(losses[-_LAST_STEPS:]),
     }
-    if whole["pixel"]:
-        found["pixel AUROC per image"] = whole["pixel"]["auroc_per_image"]
-        found["pixel AUROC pooled"] = whole["pixel"]["auroc_pooled"]
-    return found
+    if metrics["pixel"]:
+        numbers["pixel AUROC per image"] = metrics["pixel"]["auroc_per_image"]
+        numbers["pixel AUROC pooled"] = metrics["pixel"]["auroc_pooled"]
+    return numbers
 
 
 _NAMES = {

@@ -1,4 +1,4 @@
-"""Samples of two things taken in turn, and what they say."""
+"""Paired timing samples, and their summaries."""
 
 from __future__ import annotations
 

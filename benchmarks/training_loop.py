@@ -1,4 +1,4 @@
-"""Training on a configuration's images, as `jax_scadn.training` does it, timed."""
+"""A timed training loop on the images of some settings, as in `jax_scadn.training`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Five variants in one process against five processes, side by side.
+"""Five variants in one process against five processes.
 
     python -m benchmarks.variants --steps=100
 

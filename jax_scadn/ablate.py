@@ -6,8 +6,8 @@ variant, and `SEEDS`. Any field can be varied from the command line too:
     python -m jax_scadn.ablate --config=configs/lace.py --seeds=0,1 \\
         --sweep=model.width=8,16 --sweep=masks.mask_value=0.0,1.0
 
-Stopped in any way, the same command goes on. Each variant is afterwards a trained model
-for evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
+Run the same command again to resume. Each variant is afterwards a trained model for
+evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
 """
 
 import pathlib

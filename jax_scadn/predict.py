@@ -1,8 +1,8 @@
 """Scores new images: `python -m jax_scadn.predict --workdir=DIR --input=IMAGES`.
 
 IMAGES is a file, a folder or a pattern such as 'photos/*.png'. Each image gets a JSON
-line (also in `predictions.jsonl` and `.csv` of --output) and an overlay of its heat
-map, all on the one colour scale that was calibrated on normal images.
+line (also in `predictions.jsonl` and `.csv` of --output) and an overlay of its
+anomaly map, all on the one colour scale that was calibrated on normal images.
 """
 
 import pathlib

@@ -1,7 +1,6 @@
 """Trains a detector on normal images: `python -m jax_scadn.train --config=FILE`.
 
-Stopped in any way, the same command goes on where the last checkpoint ends. At the
-end the detector is calibrated on normal images and, if there are test images,
+Run the same command again to resume from the last checkpoint. At the end the detector is calibrated on normal images and, if there are test images,
 evaluated.
 """
 

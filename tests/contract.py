@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-import tempfile
 import pathlib
+import tempfile
 
 import conftest
 import jax
@@ -43,9 +43,7 @@ def encoder_file(seed=0):
     stages = ("stride_4",)
     network = efficientnet_lite.EfficientNetLite0(stages)
     image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-    shapes = state_dict.flatten(
-        jax.eval_shape(network.init, jax.random.key(0), image)
-    )
+    shapes = state_dict.flatten(jax.eval_shape(network.init, jax.random.key(0), image))
     rng = np.random.default_rng(seed)
     arrays = {}
     for theirs, ours in efficientnet_lite.torch_names(stages).items():

@@ -30,7 +30,10 @@ def floor(part):
 def imported(path):
     """Modules of this package that a file imports, at any depth, as tuples of names."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "jax_scadn":
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module.split(".")[0] == "jax_scadn"
+        ):
             parts = node.module.split(".")[1:]
             yield from ((*parts, alias.name) for alias in node.names)
         if isinstance(node, ast.Import):
@@ -119,5 +122,5 @@ def test_no_library_module_is_a_command():
     for path in PACKAGE.rglob("*.py"):
         is_command = path.parent == PACKAGE or path.name == "__main__.py"
         if not is_command:
-            assert "__main__" not in path.read_text(), path
+            assert 'if __name__ == "__main__"' not in path.read_text(), path
     assert commands <= {path.stem for path in PACKAGE.glob("*.py")}

@@ -1,4 +1,4 @@
-"""UTAD's Expert-Net in PyTorch; read beside `jax_scadn.networks.expert_net`.
+"""UTAD's Expert-Net in PyTorch; compare `jax_scadn.networks.expert_net`.
 
 Images are NCHW: in [-1, 1] inside of the autoencoder, in [0, 1] outside.
 """

@@ -1,4 +1,4 @@
-"""The ways in which PyTorch runs a workload; the fastest one counts."""
+"""Forms in which PyTorch runs a workload; the fastest one counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training steps in PyTorch share."""
+"""Gradients and updates of training steps in PyTorch."""
 
 from __future__ import annotations
 

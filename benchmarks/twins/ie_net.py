@@ -1,4 +1,4 @@
-"""UTAD's IE-Net in PyTorch; read beside `jax_scadn.networks.ie_net`.
+"""UTAD's IE-Net in PyTorch; compare `jax_scadn.networks.ie_net`.
 
 Images are NCHW in [0, 1].
 """

@@ -1,6 +1,6 @@
 """SCADN's networks, training step and scoring in PyTorch, with the preset `reference`.
 
-Read beside `jax_scadn.networks` and `jax_scadn.methods.scadn`. Images are NCHW.
+Compare `jax_scadn.networks` and `jax_scadn.methods.scadn`. Images are NCHW.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Training(nn.Module):
         """One update.
 
         Args:
-          losses: this module, or what a compiler made of it.
+          losses: this module, or its compiled form.
           images_u8: (B, C, H, W).
           drawn: (B,) index of each image's mask.
         """
@@ -216,18 +216,18 @@ class Scoring(nn.Module):
         """Anomaly maps, scores and the inpainted images, as `methods.scadn.method`.
 
         Args:
-          inpaint: this module, or what a compiler made of it.
+          inpaint: this module, or its compiled form.
           images_u8: (B, C, H, W).
           at_once: pairs of an image and a mask that the generator sees in a call.
         """
         images = images_u8.float() / 255
         count, masks = len(images), len(self.masks)
         pairs = torch.arange(count * masks)
-        made = [
+        chunks = [
             inpaint(images[chunk % count], self.masks[chunk // count])
             for chunk in pairs.split(at_once)
         ]
-        errors, inpainted = map(torch.cat, zip(*made, strict=True))
+        errors, inpainted = map(torch.cat, zip(*chunks, strict=True))
         scales = masks // 4
         maps = errors.unflatten(0, (scales, 4, count)).amax(1)
         pictures = inpainted.unflatten(0, (scales, 4, count)).sum(1) / 2

@@ -1,6 +1,6 @@
 """The steps of UTAD's two stages and its scoring in PyTorch.
 
-With the losses of the preset `reference`. Read beside `jax_scadn.methods.utad`. Images
+With the losses of the preset `reference`. Compare `jax_scadn.methods.utad`. Images
 are NCHW in [0, 1].
 """
 
@@ -128,7 +128,7 @@ class ImpressionTraining(nn.Module):
         """One update.
 
         Args:
-          losses: this module, or what a compiler made of it.
+          losses: this module, or its compiled form.
           images_u8: (B, C, H, W).
           noise: (B, L).
         """
@@ -188,12 +188,13 @@ class ExpertTraining(nn.Module):
     def forward(self, images_u8: torch.Tensor, impressions_u8: torch.Tensor) -> Tensors:
         """The weighted sum of the L1 losses, and its terms."""
         images, impressions = images_u8.float() / 255, impressions_u8.float() / 255
-        made, naive, content_i, content_m, detail = self.translate(images, impressions)
+        translated = self.translate(images, impressions)
+        reconstruction, naive, content_i, content_m, detail = translated
         weights = self.settings
-        image = 2 * F.l1_loss(made, images)
+        image = 2 * F.l1_loss(reconstruction, images)
         impression = 2 * F.l1_loss(naive, impressions)
-        detail_loss = F.l1_loss(self.gen_i.detail(made), detail)
-        content = F.l1_loss(self.gen_i.content(made), content_m)
+        detail_loss = F.l1_loss(self.gen_i.detail(reconstruction), detail)
+        content = F.l1_loss(self.gen_i.content(reconstruction), content_m)
         content = content + F.l1_loss(self.gen_m.content(naive), content_i)
         loss = (
             weights["expert.image_weight"] * image
@@ -213,7 +214,7 @@ class ExpertTraining(nn.Module):
         """One update.
 
         Args:
-          losses: this module, or what a compiler made of it.
+          losses: this module, or its compiled form.
           images_u8: (B, C, H, W).
           impressions_u8: the same.
         """

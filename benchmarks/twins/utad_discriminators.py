@@ -1,6 +1,6 @@
 """The discriminators of UTAD's stage 1 in PyTorch.
 
-Read beside `latent_discriminator` and `image_discriminator` of `jax_scadn.networks`.
+Compare `latent_discriminator` and `image_discriminator` of `jax_scadn.networks`.
 Images are NCHW in [0, 1].
 """
 

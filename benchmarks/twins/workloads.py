@@ -1,4 +1,4 @@
-"""PyTorch's side of each case: weights in, one call at a time."""
+"""The PyTorch side of each case, with drawn weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def workload(
     given: list[Mapping[str, np.ndarray]],
     form: forms.Form,
 ) -> Callable[[], Outputs]:
-    """What is called, compared and timed.
+    """The call that is compared and timed.
 
     Args:
       task: see `benchmarks.cases.Case`.
@@ -73,8 +73,8 @@ def flops(task: str, settings: dict[str, Any], inputs: Mapping[str, np.ndarray])
 
 def arrays(outputs: Outputs) -> dict[str, np.ndarray]:
     """As NumPy arrays, pictures with their channels last."""
-    found = {name: value.detach().numpy() for name, value in outputs.items()}
-    return {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in found.items()}
+    values = {name: value.detach().numpy() for name, value in outputs.items()}
+    return {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in values.items()}
 
 
 def _module(task: str, settings: dict[str, Any], inputs) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How well a detector finds the anomalies of a test split; tables and pictures."""
+"""Evaluation of a detector on a test split: metrics, tables and figures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COLUMNS = {
 
 
 class ImageScores(NamedTuple):
-    """What detectors make of each test image.
+    """Image scores by detector.
 
     Attributes:
       paths: (n,) by which the images of two runs are paired.
@@ -50,7 +50,7 @@ class ImageScores(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """What one detector makes of the test images.
+    """Maps and scores of one detector.
 
     Attributes:
       maps: (H, W) anomaly map of each; None where a method has image scores only.
@@ -68,11 +68,11 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Scores the test split, and writes tables, a ROC plot and contact sheets.
 
-    All processes score; then process 0 goes on alone.
+    All processes score; process 0 alone writes.
 
     Args:
       detector: calibrated.
-      dataset: its training images serve the two trivial detectors.
+      dataset: its training images are those of the baselines.
       folder: gets `results.json`, `.csv`, `.md`, `images.csv` (`read_scores`),
         `roc.png` and `sheet.png`; where the method has a code for each image, also
         `neighbours.png`: the anomalous images of the sheet beside the training images
@@ -216,7 +216,7 @@ def trained(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table of one category: each kind of defect, then all beside the trivial."""
+    """The table of one category: each kind of defect, then all, with the baselines."""
     table = []
     for index, (name, by_defect) in enumerate(results["detectors"].items()):
         for defect, values in by_defect.items():

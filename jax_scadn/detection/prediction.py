@@ -1,4 +1,4 @@
-"""New images in, one line and one overlay each out."""
+"""Scores image files; writes JSON lines, a CSV and overlays."""
 
 from __future__ import annotations
 
@@ -88,19 +88,19 @@ def predict(
     with lines, rows:
         table = None
         for path, result in _scored(detector, paths, unreadable):
-            line, image, heat = result
+            line, image, anomaly_map = result
             if table is None:
                 table = csv.DictWriter(rows, line, lineterminator="\n")
                 table.writeheader()
             print(json.dumps(line), flush=True)
             lines.write(json.dumps(line) + "\n")
             table.writerow(line)
-            if overlays and heat is not None:
+            if overlays and anomaly_map is not None:
                 name = path.absolute().relative_to(common)
                 name = name.with_name(name.name + ".png")
                 calibration = detector.calibration
                 picture = figures.overlay(
-                    image, heat, calibration.vmin, calibration.vmax
+                    image, anomaly_map, calibration.vmin, calibration.vmax
                 )
                 figures.save(output / OVERLAYS / name, picture)
     return unreadable
@@ -136,18 +136,18 @@ def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
             for i, (path, _) in enumerate(read_):
                 score = float(scored.scores[i])
                 anomalous = score > calibration.threshold
-                heat = None if scored.maps is None else scored.maps[i]
+                anomaly_map = None if scored.maps is None else scored.maps[i]
                 line = {
                     "path": str(path),
                     "score": score,
                     "threshold": calibration.threshold,
                     "decision": "anomalous" if anomalous else "ok",
                 }
-                if heat is not None:
-                    above = heat > calibration.map_threshold
+                if anomaly_map is not None:
+                    above = anomaly_map > calibration.map_threshold
                     line["anomalous_share"] = float(np.mean(above))
                 if scored.scales is not None:
                     line["scale"] = int(scored.scales[i])
                 line["milliseconds"] = round(milliseconds, 2)
                 image = images_lib.as_float(images[i])
-                yield path, (line, image, heat)
+                yield path, (line, image, anomaly_map)

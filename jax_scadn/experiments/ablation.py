@@ -105,12 +105,12 @@ def seeds_of(file: types.ModuleType, given: Sequence[str]) -> Sequence[int]:
     """Those given on the command line, or SEEDS of the settings file.
 
     Raises:
-      errors.UserError: one of them is no whole number.
+      errors.UserError: one of them is not an integer.
     """
     try:
         return [int(seed) for seed in given] or getattr(file, "SEEDS", (0,))
     except ValueError:
-        raise errors.UserError(f"--seeds={given}: take whole numbers") from None
+        raise errors.UserError(f"--seeds={given}: must be integers") from None
 
 
 def _axis(option: str) -> list[tuple[str, str, Any]]:

@@ -287,7 +287,7 @@ def _print_results(results: dict[str, Any] | None, workdir: pathlib.Path) -> Non
         f"{_percent(at['anomalous_above'])} of the anomalous test images are above it"
     )
     folder = workdir / _EVALUATION
-    print(f"heat maps: {folder / 'sheet.png'}")
+    print(f"anomaly maps: {folder / 'sheet.png'}")
     print(f"tables and ROC plot: {folder}")
 
 

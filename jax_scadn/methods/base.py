@@ -49,7 +49,8 @@ class Method:
       title: as papers write it.
       stages: what is trained or solved, one after the other.
       frozen: pretrained networks by name.
-      image_score: 'mean' or 'max' of the map; only where `maps` gives no scores.
+      image_score: 'mean' (the default) or 'max' of the map, where `maps` gives no
+        scores.
       num_maps: K of `maps`.
       shards_per_image: into how many shards the work on an image can be split; where
         it is more than 1, `maps` takes `shared_by`, the axis of devices that share one.
@@ -57,7 +58,6 @@ class Method:
 
     title: str
     stages: Sequence[protocol.GradientStage | protocol.ClosedFormStage]
-    image_score: str
     num_maps = 1
     shards_per_image = 1
 
@@ -90,7 +90,9 @@ class Method:
         only = jax.tree.map(lambda candidates: candidates[:, 0], maps)
         scores = only.scores_bk
         if scores is None:
-            reduce = jnp.mean if self.image_score == "mean" else jnp.max
+            # Not a class attribute: it would be the default of dataclasses' fields.
+            image_score = getattr(self, "image_score", "mean")
+            reduce = jnp.mean if image_score == "mean" else jnp.max
             scores = reduce(only.maps_bkhw, axis=(1, 2))
         return Scored(only.maps_bkhw, scores, None, None, dict(only.pictures))
 

@@ -38,7 +38,10 @@ FIELDS = {
         40_000, "patches that it is chosen from, at random; 0 = all", least=0
     ),
     "memory.neighbours": Field(
-        9, "patches of the memory that weight the image score; 1 = no weight", least=1
+        9,
+        "patches of the memory that weight the image score; 1 = no weight",
+        least=1,
+        seen_by="scoring",
     ),
     "scoring.smoothing": Field(
         4.0, "sigma of the Gaussian over the map, pixels", least=0, seen_by="scoring"

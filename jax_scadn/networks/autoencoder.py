@@ -16,7 +16,7 @@ SMALLEST = 8  # pixels, both sides, of the features before the code
 
 
 class Autoencoder(nn.Module):
-    """Encoder to 8 x 8 features and a code, mirrored decoder; output in [0, 1].
+    """Encoder to 8 x 8 features and a code, and the reverse; output in [0, 1].
 
     At 128 pixels and a code of 100 it has 1,050,599 parameters in RGB; each doubling of
     the size puts one more convolution at each end.
@@ -64,13 +64,13 @@ class Autoencoder(nn.Module):
                 name=f"encoder_{i}",
             )
             x = nn.leaky_relu(conv(x), 0.2)
-        whole = (SMALLEST, SMALLEST)
-        x = nn.Conv(self.latent, whole, padding="VALID", dtype=self.dtype, name="code")(
+        full = (SMALLEST, SMALLEST)
+        x = nn.Conv(self.latent, full, padding="VALID", dtype=self.dtype, name="code")(
             x
         )
         outputs = [self.channels, *(features for _, _, features in layout)]
         x = nn.ConvTranspose(
-            outputs.pop(), whole, padding="VALID", dtype=self.dtype, name="decoder_code"
+            outputs.pop(), full, padding="VALID", dtype=self.dtype, name="decoder_code"
         )(x)
         for i, (kernel, stride, _) in reversed(list(enumerate(layout))):
             conv = nn.ConvTranspose(

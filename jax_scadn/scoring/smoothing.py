@@ -14,8 +14,8 @@ _RADIUS = 4  # standard deviations after which the window ends
 def gaussian(maps_bkhw: jax.Array, sigma: float) -> jax.Array:
     """Gaussian mean over the last two axes; the same map where sigma is 0.
 
-    Beyond the border maps are continued by reflection, their edge repeated. Sums and
-    not a convolution, which GPUs round to 10 bits.
+    Beyond the border maps are continued by reflection, their edge repeated. As matrix
+    products of full precision, since GPUs round convolutions to 10 bits.
 
     Args:
       maps_bkhw: (..., H, W).

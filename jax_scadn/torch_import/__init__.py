@@ -1,4 +1,4 @@
 """PyTorch state dicts of the authors' SCADN and UTAD -> Flax variables.
 
-The command is `__main__.py`.
+The command is `python -m jax_scadn.torch_import`.
 """

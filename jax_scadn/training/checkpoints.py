@@ -26,8 +26,8 @@ class _Manager(ocp.CheckpointManager):
 class Checkpoints:
     """The last training state with its data iterator, and the best weights.
 
-    Both are written under a temporary name and renamed, so that a kill in the
-    middle of a save leaves the previous one.
+    Both are written under a temporary name and renamed, so that a kill during a
+    save leaves the previous one.
 
     Attributes:
       folder: where `last/<step>` and `best/<step>` stand.
@@ -148,8 +148,8 @@ def save_params(folder: pathlib.Path, params: Any) -> None:
             checkpointer.save(folder.absolute(), params, force=True)
     except (ValueError, OSError) as error:
         raise errors.UserError(
-            f"the weights cannot be saved in {folder}: {_first_line(error)}; the same "
-            "command goes on from the last checkpoint"
+            f"the weights cannot be saved in {folder}: {_first_line(error)}; run the "
+            "same command again to resume from the last checkpoint"
         ) from error
 
 

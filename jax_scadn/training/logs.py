@@ -1,4 +1,4 @@
-"""Where the numbers of a training run go: JSON lines, TensorBoard, progress bar."""
+"""Training logs: JSON lines, TensorBoard, progress bar."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SHOWN = 2  # losses in the progress bar
 class Writer:
     """Writes the losses of single steps.
 
-    What an interrupted run logged after its last checkpoint is forgotten, so that
-    no step stands in the log twice.
+    Lines that an interrupted run logged after its last checkpoint are dropped, so that
+    each step is logged once.
 
     Args:
       workdir: gets `log.jsonl` and `tensorboard/`.
@@ -106,8 +106,8 @@ class Writer:
             self._log.flush()
         except OSError as error:
             raise errors.UserError(
-                f"{self._log.name} cannot be written: {error}; the same command goes "
-                "on from the last checkpoint"
+                f"{self._log.name} cannot be written: {error}; run the same command "
+                "again to resume from the last checkpoint"
             ) from error
 
 

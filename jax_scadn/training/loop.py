@@ -147,7 +147,7 @@ class Run:
 
         Args:
           state: gives the state of now.
-          leaving: whether the process is about to end.
+          leaving: whether the process is about to exit.
         """
         if self.failure is not None or self.step == self._kept:
             return
@@ -261,7 +261,7 @@ class SingleRun:
 def fit(
     runs: Sequence[Run], states: Callable[[Sequence[Run]], Any] = SingleRun
 ) -> list:
-    """Trains, or goes on where the checkpoints end.
+    """Trains, or resumes from the checkpoints.
 
     Args:
       runs: each with checkpoints, a log and a number of steps of its own.

@@ -75,7 +75,7 @@ class VectorizedRuns:
         self._stage = runs[0].stage
         self._mesh, count = sharding.variant_mesh(len(runs))
         self._split = sharding.batch_sharding(self._mesh)
-        # Where the devices are not filled evenly, copies that never step fill them.
+        # Where the devices are not filled evenly, copies that never step are added.
         self._padding = [len(runs) - 1] * (count - len(runs))
         alone = sharding.mesh(1)
         self._states = self._put([run.start(alone) for run in runs])

@@ -40,7 +40,7 @@ def write_category(folder, random):
     write(folder / "train/good/UPPER.PNG", image())
     write(folder / "train/good/alpha.png", image(4))
     write(folder / "train/good/deep.png", image(1)[..., 0].astype(np.uint16) * 257)
-    (folder / "license.txt").write_text("no image")
+    (folder / "license.txt").write_text("not an image")
     for number in range(3):
         write(folder / f"test/good/{number}.png", image())
         for defect in ("hole", "scratch"):
@@ -149,7 +149,7 @@ def test_finished_runs_keep_the_settings_they_had(data, workdir):
     assert (workdir / "bolt/config.json").read_text() == saved
 
 
-def test_a_first_try_that_failed_binds_nobody(tmp_path):
+def test_a_first_try_that_failed_reserves_nothing(tmp_path):
     write_category(tmp_path / "data", np.random.default_rng(1))
     workdir = tmp_path / "run"
     for change, message in (
@@ -222,7 +222,7 @@ def test_a_detector_that_was_changed_on_disk(workdir, tmp_path):
     (copy / "config.json").write_text(config[:50])
     fails(r"config\.json cannot be read as settings")
     (copy / "config.json").write_text(config)
-    fails("holds no finished training; run jax_scadn.train again")
+    fails("has no finished training; run jax_scadn.train again")
     (copy / "detector/calibration.json").write_text(calibration[:50])
     fails(r"calibration\.json cannot be read .*; train again")
     (copy / "detector/calibration.json").write_text(calibration)

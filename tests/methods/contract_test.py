@@ -4,6 +4,7 @@ import csv
 import functools
 import subprocess
 import sys
+import textwrap
 
 import conftest
 import contract
@@ -55,7 +56,7 @@ def images_of(config, count):
 
 
 def test_train_evaluate_and_load(done):
-    name, config, workdir, programs = done
+    _, config, workdir, programs = done
     method = methods.create(config)
     assert programs <= sum(not protocol.is_closed_form(s) for s in method.stages)
     detector = jax_scadn.load(workdir)
@@ -278,7 +279,7 @@ DEVICES = """
 
 def test_four_devices_equal_one(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", __import__("textwrap").dedent(DEVICES), str(tmp_path)],
+        [sys.executable, "-c", textwrap.dedent(DEVICES), str(tmp_path)],
         cwd=conftest.ROOT,
         capture_output=True,
         text=True,

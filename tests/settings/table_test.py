@@ -9,7 +9,6 @@ from jax_scadn import methods
 from jax_scadn.settings import base, table
 from jax_scadn.settings.fields import Field
 
-
 PAGE = conftest.ROOT / "docs/settings.md"
 
 

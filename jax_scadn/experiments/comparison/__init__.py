@@ -1,4 +1,4 @@
-"""Results set beside published and measured numbers: runs -> blocks -> report, plot."""
+"""Compares results with published and measured numbers."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def compare(
     torch: measured.Measured | None = None,
     output: pathlib.Path | None = None,
 ) -> str:
-    """Compares all runs that stand in the folders.
+    """Compares all runs in the folders.
 
     Args:
       folders: of trainings, of many categories or seeds, or of ablations.
-      table: to compare with; None takes all that fit.
+      table: to compare with; None: all that fit.
       torch: measured results of the PyTorch code.
-      output: gets comparison.md, .csv, .json, .tex and .png.
+      output: folder for comparison.md, .csv, .json, .tex and .png.
 
     Returns:
       Markdown.
 
     Raises:
-      errors.UserError: there are no results, or they do not fit the table.
+      errors.UserError: no results, or none that fit the table.
     """
-    found = runs.find(folders)
-    blocks = categories.blocks(found, table, torch)
-    blocks += variants.blocks(found, table, torch)
+    collection = runs.find(folders)
+    blocks = categories.blocks(collection, table, torch)
+    blocks += variants.blocks(collection, table, torch)
     if output is not None:
         plots.draw(blocks, output / f"{report.STEM}.png")
-        report.write(blocks, found.unfinished, output)
-    return report.markdown(blocks, found.unfinished)
+        report.write(blocks, collection.unfinished, output)
+    return report.markdown(blocks, collection.unfinished)

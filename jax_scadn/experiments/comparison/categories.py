@@ -1,4 +1,4 @@
-"""Systems beside tables of categories, and of means over categories."""
+"""Comparison of systems with tables of categories and of means over them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from jax_scadn.runtime import errors
 
 
 def blocks(
-    found: runs.Found,
+    collection: runs.RunCollection,
     asked: papers.Table | None,
     measured: measured_lib.Measured | None,
 ) -> list[rows.Block]:
-    """A block for each system, each table that it fits and each metric of that.
+    """A block for each system, each matching table and each metric of that table.
 
-    A table fits if it has the method, the data set and a category that was run. Where
-    none fits, ours still stands beside the trivial detectors.
+    A table matches if it has numbers of the method, the data set and a category that
+    was run. A system without a matching table is compared with the baselines only.
 
     Args:
-      found: results.
-      asked: to compare with this table, fitting or not.
+      collection: results.
+      asked: compare with this table, even if it lacks the method or the data set.
       measured: of the authors' code, or None.
 
     Raises:
-      errors.UserError: the results have no place in the table that was asked for.
+      errors.UserError: the requested table has no entry for the results.
     """
     if asked and rows.is_ablation(asked):
         return []
-    systems = list(found.systems)
+    systems = list(collection.systems)
     if asked:  # a single variant is a system too
-        systems += [s for a in found.ablations for s in a.systems.values()]
+        systems += [s for a in collection.ablations for s in a.systems.values()]
     return [
         _block(system, table, metric, measured)
         for system in systems
@@ -43,7 +43,7 @@ def blocks(
 def _pairs(
     system: runs.System, asked: papers.Table | None
 ) -> list[tuple[papers.Table | None, str]]:
-    """Tables and metrics to compare a system by; at least one."""
+    """Tables and metrics for a system; at least one pair."""
     if asked:
         _check(system, asked)
     tables = [asked] if asked else papers.tables().values()
@@ -64,14 +64,14 @@ def _pairs(
 def _fits(system: runs.System, table: papers.Table) -> bool:
     return (
         not rows.is_ablation(table)
-        and table.method == system.method
+        and system.method in table.keys("method")
         and system.dataset in table.keys("dataset")
         and any(category in system.runs for category in _categories(system, table))
     )
 
 
 def _check(system: runs.System, table: papers.Table) -> None:
-    """Raises where a table has no place for the results of a system."""
+    """Raises if a table has no entry for the results of a system."""
     if table.column_axis == "dataset" and system.dataset not in table.columns:
         raise errors.UserError(
             f"{table.id} has no column for {system.dataset}, only for "
@@ -86,7 +86,7 @@ def _check(system: runs.System, table: papers.Table) -> None:
 
 
 def _has(system: runs.System, metric: str) -> bool:
-    """Whether results know a metric; papers have some that they do not."""
+    """Whether the results have a metric; some published ones are not computed."""
     return "." in metric and any(
         system.values(category, system.method, metric) for category in system.runs
     )
@@ -110,14 +110,14 @@ def _block(
         if table:
             published = table.published(
                 category=key,
-                method=table.method,
+                method=protocol.published_method(system, table),
                 dataset=table.fixed.get("dataset", system.dataset),
                 metric=metric,
             )
         return rows.row(system, key, label, members, metric, published, measured)
 
     table_rows = [row(c, c or system.dataset, [c]) for c in categories]
-    # A mean needs to know all that belong to it; folders of one's own do not tell.
+    # There is a mean only if all categories of the data set are known.
     of_data = () if table else rows.expected_categories(system.dataset)
     if of_data or (table and papers.MEAN in table.keys("category")):
         table_rows.append(row(papers.MEAN, f"mean of {len(categories)}", categories))
@@ -129,10 +129,10 @@ def _block(
         full=None,
         metric=metric,
         table=table,
-        trivial=system.trivial,
+        baselines=system.baselines,
         rows=table_rows,
         ours=protocol.ours(system),
         coverage=protocol.coverage(system, categories, table),
-        differences=protocol.differences(system, table.protocol) if table else (),
-        **rows.beside(system, measured),
+        differences=protocol.differences_to(system, table),
+        **rows.measured_fields(system, measured),
     )

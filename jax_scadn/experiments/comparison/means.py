@@ -1,4 +1,4 @@
-"""Means over seeds and over categories, which know of how many they are."""
+"""Means over seeds and over categories."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def over_seeds(values: Mapping[int, float]) -> Mean | None:
 def over_categories(
     values: Mapping[str, Mapping[int, float]], categories: Sequence[str]
 ) -> Mean | None:
-    """The mean over all categories in each seed, and its mean over seeds.
+    """The mean over seeds of each seed's mean over all categories.
 
     Args:
       values: by category and seed.
-      categories: all that belong to the mean.
+      categories: all that the mean is over.
 
     Returns:
-      None where no seed has all categories: a mean of what happens to be there would
-      be taken for that of all.
+      None if no seed has all categories: a mean over some of them would be mistaken
+      for the mean over all.
     """
     seeds = [set(values.get(category, {})) for category in categories]
     shared = functools.reduce(set.intersection, seeds) if seeds else set()

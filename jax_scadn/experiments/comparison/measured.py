@@ -11,7 +11,7 @@ from typing import Any
 from jax_scadn.experiments.comparison import runs
 from jax_scadn.runtime import errors
 
-# What the file calls a metric of ours, by the way in which scales are merged.
+# (metric, merge of scales) -> names of the metric in the file.
 _NAMES = {
     ("image.auroc", "max_mu"): ("image_auroc", "auc"),
     ("image.auroc", "max"): ("image_auroc_no_mu", "auc_no_mu"),
@@ -20,29 +20,29 @@ _NAMES = {
     ("pixel.auroc_pooled", "max_mu"): ("pixel_auroc_pooled",),
     ("pixel.iou", "max_mu"): ("pixel_iou",),
 }
-_METHOD = "SCADN"  # of entries that name none
+_METHOD = "SCADN"  # default of entries
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Results by group, each of them one training.
+    """Results by group; each entry is one training.
 
-    A group is a data set, or has any name where its entries are categories of MVTec
-    AD.
+    A group is named after its data set; with categories of MVTec AD, its name does not
+    matter.
 
     Attributes:
       name: of the file.
-      words: protocol of each group, and 'common'.
-      groups: entries with 'category' (or 'digit'), 'seed', metrics, and of 'method',
-        'size', 'steps', 'batch' and 'n_test' what is known.
+      descriptions: protocol of each group, and 'common'.
+      groups: entries with 'category' (or 'digit'), 'seed' and metrics; optional are
+        'method', 'size', 'steps', 'batch' and 'n_test'.
     """
 
     name: str
-    words: Mapping[str, str]
+    descriptions: Mapping[str, str]
     groups: Mapping[str, list[Mapping[str, Any]]]
 
     def entries(self, system: runs.System) -> list[Mapping[str, Any]]:
-        """Those of the method and the data set of a system."""
+        """Entries of the method and the data set of a system."""
         return [
             entry
             for name, entries in self.groups.items()
@@ -51,18 +51,22 @@ class Measured:
         ]
 
     def protocol(self, system: runs.System) -> list[str]:
-        """Words that go with `entries`."""
+        """Descriptions of the groups of `entries`."""
         groups = [
             name
             for name, entries in self.groups.items()
             if any(_belongs(entry, name, system) for entry in entries)
         ]
-        return [self.words[name] for name in ["common", *groups] if name in self.words]
+        return [
+            self.descriptions[name]
+            for name in ["common", *groups]
+            if name in self.descriptions
+        ]
 
     def values(
         self, system: runs.System, category: str, metric: str
     ) -> dict[int, float]:
-        """By seed; {} where nothing was measured."""
+        """By seed; {} if nothing was measured."""
         merge = system.settings.get("scoring.merge", "max_mu")
         return {
             entry["seed"]: entry[name]
@@ -76,11 +80,11 @@ def read(path: pathlib.Path) -> Measured:
     """Reads a file in the format of measured_pytorch.json.
 
     Raises:
-      errors.UserError: it is missing or something else.
+      errors.UserError: it is missing or has another format.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        groups, words = content["results"], content.get("protocol", {})
+        groups, descriptions = content["results"], content.get("protocol", {})
         for entry in (entry for entries in groups.values() for entry in entries):
             _category(entry), entry["seed"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -88,7 +92,7 @@ def read(path: pathlib.Path) -> Measured:
             f"--measured={path} cannot be used ({type(error).__name__}: {error}); it "
             f"must be JSON with results: group: [entries with category and seed]"
         ) from None
-    return Measured(path.name, words, groups)
+    return Measured(path.name, descriptions, groups)
 
 
 def _category(entry: Mapping[str, Any]) -> str:
@@ -97,5 +101,5 @@ def _category(entry: Mapping[str, Any]) -> str:
 
 def _belongs(entry: Mapping[str, Any], group: str, system: runs.System) -> bool:
     dataset = "mvtec_ad" if _category(entry) in runs.MVTEC else group
-    method = entry.get("method", _METHOD).upper()
-    return (dataset, method) == (system.dataset, system.method)
+    method = entry.get("method", _METHOD)
+    return dataset == system.dataset and method.lower() == system.method.lower()

@@ -1,4 +1,4 @@
-"""Comparisons drawn: bars for categories, dots for variants."""
+"""Plots of comparisons: bars for categories, dots for variants."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from jax_scadn.reports import figures
 from jax_scadn.runtime import files
 
 _OURS, _PAPER, _MEASURED = figures.VERMILION, "#0072b2", "#56b4e9"
-_TRIVIAL = ("#c8c8c8", "#8a8a8a")  # grey: nothing is learned
-_LINES = ("--", "-.")  # of the same in a plot of dots
+_BASELINES = ("#c8c8c8", "#8a8a8a")  # grey
+_LINES = ("--", "-.")  # of baselines in a plot of dots
 _SHIFTS = {_OURS: 0.0, _PAPER: 0.22, _MEASURED: -0.22}  # of dots, in rows
 _MARKERS = {_OURS: "o", _PAPER: "D", _MEASURED: "^"}
 
-# Inches: a picture, a panel of bars, a panel of dots but for its rows, a row of dots.
+# Inches: a figure, a panel of bars, a panel of dots without its rows, a row of dots.
 _WIDTH, _BARS_HEIGHT, _DOTS_HEIGHT, _ROW = 11.0, 4.2, 1.9, 0.42
 _TITLE_LETTERS = 140
 _BARS_WIDTH = 0.84  # of all bars of a category
-_TILTED = 60  # letters of all categories that no longer fit side by side
+_TILTED = 60  # letters of all labels, from which on they are rotated
 
 
 @dataclasses.dataclass(frozen=True)
 class _Series:
-    """Numbers of one origin, one for each row."""
+    """Numbers of one source, one for each row."""
 
     label: str
     color: str
@@ -38,11 +38,11 @@ class _Series:
 
 
 def draw(blocks: Sequence[rows.Block], path: pathlib.Path) -> None:
-    """Writes a picture with a panel for each block.
+    """Writes a figure with a panel for each block.
 
     Args:
       blocks: at least one.
-      path: with an ending that matplotlib knows, such as .png.
+      path: with a suffix that matplotlib supports, such as .png.
     """
     heights = [
         _DOTS_HEIGHT + _ROW * len(block.rows) if block.is_ablation else _BARS_HEIGHT
@@ -63,17 +63,19 @@ def draw(blocks: Sequence[rows.Block], path: pathlib.Path) -> None:
 
 
 def _title(block: rows.Block) -> str:
-    """Who looks at nothing but the picture reads there that protocols differ."""
+    """The heading, and a warning if protocols differ."""
     lines = [report.title(block)]
     if block.differences:
         names = [line.partition(":")[0] for line in block.differences]
         lines.append(f"Not a reproduction of {block.table.id}: {', '.join(names)}")
         lines[-1] += " differ" if len(names) > 1 else " differs"
+    elif block.table and not block.is_proposed:
+        lines.append(f"Not a reproduction of {block.table.id}")
     return "\n".join(textwrap.shorten(line, _TITLE_LETTERS) for line in lines)
 
 
 def _series(block: rows.Block) -> list[_Series]:
-    """Everything that has any numbers; ours is always the first."""
+    """The sources with any numbers; ours is always the first."""
     paper, spread = "paper", "± std over seeds"
     if block.is_ablation:
         spread = "95 % interval"
@@ -85,8 +87,8 @@ def _series(block: rows.Block) -> list[_Series]:
         _Series("PyTorch, measured", _MEASURED, [row.measured for row in block.rows]),
     ]
     others += [
-        _Series(name, color, [row.trivial.get(name) for row in block.rows])
-        for color, name in zip(_TRIVIAL, block.trivial, strict=False)
+        _Series(name, color, [row.baselines.get(name) for row in block.rows])
+        for color, name in zip(_BASELINES, block.baselines, strict=False)
     ]
     return [ours, *(series for series in others if any(series.numbers))]
 
@@ -100,7 +102,7 @@ def _published(row: rows.Row) -> means.Mean | None:
 def _bars(block: rows.Block, axes: axes_lib.Axes) -> None:
     series = _series(block)
     width = _BARS_WIDTH / len(series)
-    # The mean stands a little apart.
+    # The mean is set off a little.
     places = [
         index + 0.3 * (row.key == papers.MEAN) for index, row in enumerate(block.rows)
     ]
@@ -134,8 +136,8 @@ def _bars(block: rows.Block, axes: axes_lib.Axes) -> None:
 def _dots(block: rows.Block, axes: axes_lib.Axes) -> None:
     for one in _series(block):
         known = {y: mean.value for y, mean in enumerate(one.numbers) if mean}
-        if one.color in _TRIVIAL:  # one split, so the same for all variants
-            style = _LINES[_TRIVIAL.index(one.color)]
+        if one.color in _BASELINES:  # the same for all variants
+            style = _LINES[_BASELINES.index(one.color)]
             value = next(iter(known.values()))
             axes.axvline(
                 value, color=one.color, linestyle=style, label=one.label, zorder=0

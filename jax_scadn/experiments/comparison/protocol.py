@@ -1,4 +1,4 @@
-"""How results came about and what differs from a published protocol, in words."""
+"""Describes an evaluation protocol and how it differs from a published one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from jax_scadn.experiments.comparison import measured as measured_lib
 from jax_scadn.experiments.comparison import runs
 from jax_scadn.settings.fields import Field
 
-# The order of differences, by the beginnings of names: the weightiest first.
+# The order of differences, by the beginnings of names: the most important first.
 _ORDER = ("data.size", "model.", "data.", "optimizer.", "loss.", "masks.", "selection.",
           "scoring.", "calibration.", "")  # fmt: skip
-# Settings of training that whoever measures the authors' code may have chosen anew, as
-# all that training does not see.
+# Settings of training that are free when the authors' code is run, like all settings
+# that training does not depend on.
 _OF_PROTOCOL = ("data.size", "training.", "expert.training.", "selection.")
-# Stages of training: prefix of their settings, and their name in a sentence.
+# Stages of training: prefix of their settings -> their name.
 _STAGES = {"": "training", "expert.": "training of the second stage"}
 
 
 def ours(system: runs.System) -> str:
-    """The settings that matter most, in a line."""
+    """The most important settings, in a line."""
     settings, fields = system.settings, system.first.fields
     parts = [fields["data.size"].written(settings["data.size"])]
     parts += [
@@ -30,31 +30,34 @@ def ours(system: runs.System) -> str:
         for field in ("model.width", "model.blocks")
         if field in settings
     ]
-    parts += [f"{name}: {_budget(system, prefix)}" for prefix, name in _stages(system)]
+    stages = _stages(system)
+    parts += [f"{name}: {_budget(system, prefix)}" for prefix, name in stages]
+    if not stages:
+        parts.append(f"{_images(system)} training images")
     images = [run.results["images"] for run in _every(system)]
-    for split, words in (
+    for split, description in (
         ("held_out", "held-out normal images"),
         ("test_normal", "normal"),
         ("test_anomalous", "anomalous test images"),
     ):
-        parts.append(f"{_range(counts[split] for counts in images)} {words}")
+        parts.append(f"{_range(counts[split] for counts in images)} {description}")
     return "; ".join([*parts[:-2], f"{parts[-2]} and {parts[-1]}"])
 
 
 def differences(
     system: runs.System, protocol: papers.Protocol, varied: Collection[str] = ()
 ) -> list[str]:
-    """What is not as in the paper or in its authors' code; [] if nothing is.
+    """Differences from both the paper and its authors' code; [] without any.
 
     Args:
-      system: whose settings are compared.
-      protocol: what the paper and the code say.
-      varied: settings that an ablation varies, and which are not compared.
+      system: ours.
+      protocol: of the paper and of the code.
+      varied: settings that an ablation varies; they are not compared.
     """
     lines = []
     fields = system.first.fields
-    worded = sorted((name for name in fields if fields[name].words), key=_order)
-    for field in dict.fromkeys([*worded, *protocol.paper, *protocol.code]):
+    described = sorted((name for name in fields if fields[name].words), key=_order)
+    for field in dict.fromkeys([*described, *protocol.paper, *protocol.code]):
         if field not in system.settings or field in varied or _is_budget(field):
             continue
         value = system.settings[field]
@@ -65,24 +68,42 @@ def differences(
         }
         if said and value not in map(_comparable, said.values()):
             written = fields[field].written
-            there = _there({where: written(v) for where, v in said.items()})
-            lines.append(f"{_named(field, fields)}: {written(value)}; {there}")
+            theirs = _theirs({where: written(v) for where, v in said.items()})
+            lines.append(f"{_named(field, fields)}: {written(value)}; {theirs}")
     budgets = [
         _budget_difference(system, protocol, *stage) for stage in _stages(system)
     ]
     return [line for line in budgets if line] + lines
 
 
+def differences_to(
+    system: runs.System, table: papers.Table | None, varied: Collection[str] = ()
+) -> list[str]:
+    """`differences` from the protocol of a table, if that is of the system's method.
+
+    What a paper says about a method that it quotes is not known.
+    """
+    if table is None or table.method != system.method:
+        return []
+    return differences(system, table.protocol, varied)
+
+
+def published_method(system: runs.System, table: papers.Table) -> str:
+    """The method whose numbers are compared: the system's, or else the proposed one."""
+    quoted = system.method in table.keys("method")
+    return system.method if quoted else table.method
+
+
 def coverage(
     system: runs.System, categories: Sequence[str], table: papers.Table | None
 ) -> list[str]:
-    """Which data, categories and seeds there are, and which the paper has."""
+    """Descriptions of our data, categories and seeds, and those of the paper."""
     lines = about_data(system, table)
     run = [category for category in categories if category in system.runs]
     if len(run) < len(categories):
         lines.append(
             f"{len(run)} of {len(categories)} categories were run; "
-            f"there is no mean over a part of them"
+            f"a mean over some of them is not computed"
         )
     others = [category for category in system.runs if category not in categories]
     if others:
@@ -95,29 +116,37 @@ def coverage(
         for seeds, of in by_seeds.items()
     ]
     if len(by_seeds) > 1:
-        texts.append("a mean over categories is over the seeds that all have")
-    return [*lines, f"seeds: {'; '.join(texts)}{seeds_there(table)}"]
+        texts.append("means over categories are over the seeds of all of them")
+    return [*lines, f"seeds: {'; '.join(texts)}{published_seeds(system, table)}"]
 
 
 def about_data(system: runs.System, table: papers.Table | None) -> list[str]:
-    """Where method or data may not be what a reader takes them for."""
+    """Remarks on methods and data that might be mistaken for others."""
     lines = []
     if table and table.method != system.method:
-        lines.append(f"ours is {system.method}, the paper's is {table.method}")
+        if published_method(system, table) == system.method:
+            lines.append(
+                f"the paper quotes the numbers of {system.method}; its protocol for "
+                f"{system.method} is not known"
+            )
+        else:
+            lines.append(f"ours is {system.method}, the paper's is {table.method}")
     if table and system.dataset not in table.keys("dataset"):
         theirs = ", ".join(papers.DATASETS[name] for name in table.keys("dataset"))
         lines.append(f"ours is on other data, the paper's is on {theirs}")
     if system.dataset == "mvtec_ad":
-        lines.append("the data are taken for MVTec AD by the names of categories")
+        lines.append("the data set is MVTec AD by the names of its categories")
     return lines
 
 
-def seeds_there(table: papers.Table | None) -> str:
-    """The end of a sentence about seeds: how many the paper has."""
+def published_seeds(system: runs.System, table: papers.Table | None) -> str:
+    """The end of a sentence about seeds: the number of the paper's."""
     if table is None:
         return ""
     seeds = table.protocol.seeds
-    return "; the paper does not say how many" if seeds is None else f"; there {seeds}"
+    if seeds is None or published_method(system, table) != table.method:
+        return "; the paper does not say how many"
+    return f"; in the paper {seeds}"
 
 
 def measured_differences(
@@ -125,31 +154,34 @@ def measured_differences(
     measured: measured_lib.Measured,
     varied: Collection[str] = (),
 ) -> list[str]:
-    """What is not as in measured results of the authors' code.
+    """Differences from the protocol of measured results of the authors' code.
 
-    That is what the entries tell, and settings of the code that the file has no word
-    for: its networks, masks, losses and optimizers. Arguments: see `differences`.
+    Compares what the entries say, and settings of the code that they lack: networks,
+    masks, losses and optimizers. Arguments: see `differences`.
     """
     every = _every(system)
     splits = ("test_normal", "test_anomalous")
     known = {
         "size": ("image size", {system.settings["data.size"]}),
-        "steps": ("steps", {_steps(run, "") for run in every}),
-        "batch": ("batch", {system.settings["training.batch_size"]}),
         "n_test": (
             "test images",
             {sum(run.results["images"][split] for split in splits) for run in every},
         ),
     }
+    if system.first.has_budget:
+        known |= {
+            "steps": ("steps", {_steps(run, "") for run in every}),
+            "batch": ("batch", {system.settings["training.batch_size"]}),
+        }
     lines = []
     for key, (name, values) in known.items():
         theirs = {e[key] for e in measured.entries(system) if key in e}
         if theirs and theirs != values:
-            lines.append(f"{name} {_range(values)}, there {_range(theirs)}")
+            lines.append(f"{name} {_range(values)}, in theirs {_range(theirs)}")
     code, fields = papers.code(system.method), system.first.fields
     return lines + [
         f"{_named(field, fields)} {fields[field].written(system.settings[field])}, "
-        f"there {fields[field].written(value)}"
+        f"in theirs {fields[field].written(value)}"
         for field, value in code.items()
         if field in system.settings
         and fields[field].seen_by == "training"
@@ -160,6 +192,9 @@ def measured_differences(
 
 
 def _stages(system: runs.System) -> list[tuple[str, str]]:
+    """Stages that are trained in steps."""
+    if not system.first.has_budget:
+        return []
     return [
         (prefix, name)
         for prefix, name in _STAGES.items()
@@ -195,7 +230,7 @@ def _budget(system: runs.System, prefix: str) -> str:
 def _budget_difference(
     system: runs.System, protocol: papers.Protocol, prefix: str, name: str
 ) -> str | None:
-    """Steps and epochs of ours and of the paper in both units; None if equal."""
+    """Budgets of ours and of the paper, each in steps and epochs; None if equal."""
     said, equal = {}, False
     for where, values in (("paper", protocol.paper), ("code", protocol.code)):
         epochs = values.get(f"{prefix}training.epochs")
@@ -213,8 +248,8 @@ def _budget_difference(
         equal |= same_batch and ours_ == steps
     if equal:
         return None
-    there = _there(said) if said else "the paper does not say how long"
-    return f"{name}: {_budget(system, prefix)}; {there}"
+    theirs = _theirs(said) if said else "the paper does not say how long"
+    return f"{name}: {_budget(system, prefix)}; {theirs}"
 
 
 def _published_steps(run: runs.Run, epochs: int, batch: int) -> int:
@@ -223,8 +258,8 @@ def _published_steps(run: runs.Run, epochs: int, batch: int) -> int:
     return epochs * pipeline.batches_per_epoch(normal, batch)
 
 
-def _there(said: Mapping[str, str]) -> str:
-    """'in the paper ..., in its code ...', once where both are the same."""
+def _theirs(said: Mapping[str, str]) -> str:
+    """'in the paper ..., in its authors' code ...', or one of them if both agree."""
     places = {"paper": "in the paper", "code": "in its authors' code"}
     if len(set(said.values())) == 1:
         said = dict(list(said.items())[:1])
@@ -240,7 +275,7 @@ def _every(system: runs.System) -> list[runs.Run]:
 
 
 def _range(values: Iterable[float]) -> str:
-    """'3', or '3 to 7'; fractions with three digits."""
+    """'3' or '3 to 7'; fractions with three digits."""
     values = list(values)
     ends = [f"{v:,}" if isinstance(v, int) else f"{v:.3g}" for v in
             (min(values), max(values))]  # fmt: skip

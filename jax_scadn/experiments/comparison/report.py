@@ -1,4 +1,4 @@
-"""Blocks as Markdown, CSV, JSON and LaTeX."""
+"""Comparisons as Markdown, CSV, JSON and LaTeX."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from jax_scadn.runtime import files
 STEM = "comparison"
 _NOT_RUN = "not run"
 _UNKNOWN = "-"
-_SHOWN = 3  # directories without results
+_SHOWN = 3  # directories without results that are listed
 _INTERVALS = (
     "± is the standard deviation between seeds. 95 % intervals are over test images "
-    "(bootstrap) and do not hold it; p is DeLong's."
+    "(bootstrap) and do not include it; p is DeLong's."
 )
 
 
@@ -28,7 +28,7 @@ def write(
     unfinished: Sequence[pathlib.Path],
     folder: pathlib.Path,
 ) -> None:
-    """Writes comparison.md, .csv, .tex and, last, .json."""
+    """Writes comparison.md, .csv and .tex, and then .json."""
     files.write_text(folder / f"{STEM}.tex", latex(blocks))
     tables.write(
         {"blocks": [_plain(block) for block in blocks], "unfinished": unfinished},
@@ -42,9 +42,9 @@ def write(
 def markdown(
     blocks: Sequence[rows.Block], unfinished: Sequence[pathlib.Path] = ()
 ) -> str:
-    """A table for each block, what differed below it, and the sources at the end."""
+    """A table for each block with its differences, and the sources at the end."""
     parts = [
-        f"### {title(block)}\n\n{tables.markdown(_cells(block))}\n{_words(block)}"
+        f"### {title(block)}\n\n{tables.markdown(_cells(block))}\n{_remarks(block)}"
         for block in blocks
     ]
     sources = _sources(blocks)
@@ -58,16 +58,16 @@ def markdown(
 
 
 def latex(blocks: Sequence[rows.Block]) -> str:
-    """Rows of tabulars; titles, protocols and sources stand beside them as comments."""
+    """Rows of tabulars; titles, protocols and sources are comments."""
     parts = [
-        _comments(f"{title(block)}\n{_words(block)}") + tables.latex(_cells(block))
+        _comments(f"{title(block)}\n{_remarks(block)}") + tables.latex(_cells(block))
         for block in blocks
     ]
     return "\n".join([*parts, _comments(_bullets(_sources(blocks)))])
 
 
 def title(block: rows.Block) -> str:
-    """What is compared, in a line."""
+    """The heading of a block."""
     where = papers.DATASETS.get(block.dataset, block.dataset)
     if block.category:
         where = f"{where} ({block.category})"
@@ -75,41 +75,42 @@ def title(block: rows.Block) -> str:
 
 
 def heading(block: rows.Block) -> str:
-    """The name of the metric."""
+    """The display name of the metric."""
     return evaluation.COLUMNS[tuple(block.metric.split("."))]
 
 
-def _words(block: rows.Block) -> str:
-    """What the numbers alone do not tell."""
-    differences, verdict = list(block.differences), "No published table fits."
-    if block.table:
-        verdict = f"Not a reproduction of {block.table.id}. What differs:"
+def _remarks(block: rows.Block) -> str:
+    """Protocols, their differences, and coverage."""
+    differences, verdict = list(block.differences), "No published table matches."
+    if block.table and not block.is_proposed:
+        verdict = f"Not a reproduction of {block.table.id}."
+    elif block.table:
+        verdict = f"Not a reproduction of {block.table.id}. Differences:"
         if not differences:
             verdict = f"The protocol of {block.table.id}, as far as it is known."
     lines = [f"**{verdict}**", "", _bullets([*differences, *block.coverage])]
     lines.append(f"Ours: {block.ours}.")
     if block.measured:
-        differing = (
-            "; ".join(block.measured_differences) or "nothing that is known differs"
-        )
-        lines += ["", f"Beside PyTorch ({block.measured}): {differing}."]
+        differing = "; ".join(block.measured_differences) or "no known differences"
+        lines += ["", f"Compared with PyTorch ({block.measured}): {differing}."]
     if any(row.interval or row.change for row in block.rows):
         lines += ["", _INTERVALS]
     return "\n".join(lines) + "\n"
 
 
 def _sources(blocks: Sequence[rows.Block]) -> list[str]:
-    """Each table and each measured protocol once."""
+    """Each table and each measured protocol, once."""
     lines = []
     for block in blocks:
         if block.table:
             table = block.table
             lines.append(
-                f"{table.id}: {table.title}. {table.source}. {table.protocol.description} "
-                f"{table.notes}".rstrip()
+                f"{table.id}: {table.title}. {table.source}. "
+                f"{table.protocol.description} {table.notes}".rstrip()
             )
         if block.measured:
-            lines.append(f"PyTorch, {block.measured}: {' '.join(block.measured_words)}")
+            description = " ".join(block.measured_protocol)
+            lines.append(f"PyTorch, {block.measured}: {description}")
     return list(dict.fromkeys(lines))
 
 
@@ -122,7 +123,7 @@ def _comments(text: str) -> str:
 
 
 def _cells(block: rows.Block) -> list[dict[str, str]]:
-    """The table for people; columns that no row can fill are left out."""
+    """The table for display, without empty columns."""
     every = [_row(block, row) for row in block.rows]
     columns = dict.fromkeys(column for cells in every for column in cells)
     shown = [c for c in columns if any(cells[c] != _UNKNOWN for cells in every)]
@@ -154,15 +155,15 @@ def _row(block: rows.Block, row: rows.Row) -> dict[str, str]:
         cells[f"paper: to {block.full}"] = _signed(row.published_change)
     else:
         cells["ours - paper"] = _signed(row.difference)
-    for name in block.trivial:
-        cells[name] = _mean(row.trivial.get(name))
+    for name in block.baselines:
+        cells[name] = _mean(row.baselines.get(name))
     cells["PyTorch"] = _mean(row.measured)
     cells["ours - PyTorch"] = _signed(row.measured_difference)
     return cells
 
 
 def _mean(mean: means.Mean | None) -> str:
-    """With the deviation between seeds, where they differ."""
+    """With the deviation between seeds, unless it is 0."""
     if mean is None:
         return _UNKNOWN
     deviation = f" ± {mean.deviation:.4f}" if mean.deviation else ""
@@ -170,7 +171,7 @@ def _mean(mean: means.Mean | None) -> str:
 
 
 def _published(block: rows.Block, row: rows.Row) -> str:
-    """With as many digits as the table gives."""
+    """With as many digits as in the table."""
     if row.published is None:
         return _UNKNOWN
     digits = max(len(str(r.published)) for r in block.rows if r.published is not None)
@@ -184,7 +185,7 @@ def _signed(value: float | None) -> str:
 
 
 def _numbers(block: rows.Block) -> Iterator[dict[str, Any]]:
-    """The table to compute with, a line for each row."""
+    """The table for further computation, a line for each row."""
     for row in block.rows:
         low, high = row.interval or (None, None)
         change = row.change
@@ -204,8 +205,8 @@ def _numbers(block: rows.Block) -> Iterator[dict[str, Any]]:
             "difference": row.difference,
             **{
                 key: value
-                for name in block.trivial
-                for key, value in _statistics(name, row.trivial.get(name)).items()
+                for name in block.baselines
+                for key, value in _statistics(name, row.baselines.get(name)).items()
             },
             **_statistics("measured", row.measured),
             "measured_difference": row.measured_difference,

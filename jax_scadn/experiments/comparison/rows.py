@@ -1,4 +1,4 @@
-"""What a comparison consists of: rows of numbers in blocks of one protocol each."""
+"""Rows and blocks of a comparison."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jax_scadn.experiments.comparison import measured as measured_lib
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A category, the mean of all, or a variant; None where a number is not known.
+    """A category, the mean of all, or a variant; None where a number is unknown.
 
     Attributes:
       key: as in the table.
-      label: for people.
-      ours: mean over seeds; None where it was not run.
+      label: for display.
+      ours: mean over seeds; None if not run.
       interval: 95 %, of `ours` over test images.
       published, published_deviation: of the paper.
-      trivial: by detector, of those that need no training, on the same split.
+      baselines: by name, on the same split.
       measured: of the authors' code.
-      change: of a variant against the full model.
+      change: of a variant from the full model.
       published_change: the same in the paper.
     """
 
@@ -34,19 +34,19 @@ class Row:
     interval: tuple[float, float] | None
     published: float | None
     published_deviation: float | None
-    trivial: Mapping[str, means.Mean | None]
+    baselines: Mapping[str, means.Mean | None]
     measured: means.Mean | None
     change: scores.Change | None = None
     published_change: float | None = None
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published number."""
+        """Ours minus the published number."""
         return difference(self.ours and self.ours.value, self.published)
 
     @property
     def measured_difference(self) -> float | None:
-        """Ours less the measured number."""
+        """Ours minus the measured number."""
         return difference(
             self.ours and self.ours.value, self.measured and self.measured.value
         )
@@ -54,7 +54,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One protocol of ours, beside one table and in one metric.
+    """One protocol of ours, compared with one table in one metric.
 
     Attributes:
       name: of the system or the ablation.
@@ -63,14 +63,15 @@ class Block:
       category: of an ablation; None where the rows are categories.
       full: of an ablation, the variant that the others are compared with.
       metric: key into results, such as 'image.auroc'.
-      table: None where nothing is published.
-      trivial: names of the detectors that need no training.
+      table: None if nothing is published.
+      baselines: names, in the order of the results.
       rows: in the order of the table.
-      ours: our protocol in words.
-      coverage: which categories, seeds and variants there are, in words.
-      differences: what is not as in the table's protocol, in words.
-      measured: file of measured results, '' where there are none; `measured_words`,
-        their protocol; `measured_differences`, what is not as in theirs.
+      ours: description of our protocol.
+      coverage: descriptions of the available categories, seeds and variants.
+      differences: from the table's protocol, if that is known for our method.
+      measured: file of measured results, '' without.
+      measured_protocol: descriptions of their protocol.
+      measured_differences: from their protocol.
     """
 
     name: str
@@ -80,19 +81,24 @@ class Block:
     full: str | None
     metric: str
     table: papers.Table | None
-    trivial: tuple[str, ...]
+    baselines: tuple[str, ...]
     rows: Sequence[Row]
     ours: str
     coverage: Sequence[str]
     differences: Sequence[str]
     measured: str = ""
-    measured_words: Sequence[str] = ()
+    measured_protocol: Sequence[str] = ()
     measured_differences: Sequence[str] = ()
 
     @property
     def is_ablation(self) -> bool:
         """Whether the rows are variants."""
         return self.category is not None
+
+    @property
+    def is_proposed(self) -> bool:
+        """Whether the table's protocol is that of our method."""
+        return self.table is not None and self.table.method == self.method
 
 
 def row(
@@ -108,7 +114,7 @@ def row(
     """A row of the mean over some categories, or of a single one.
 
     Args:
-      system: None where it was not run.
+      system: None if not run.
       key, label: see `Row`.
       categories: all must have been run.
       metric: key into results.
@@ -121,37 +127,37 @@ def row(
         by_category = {category: values(category) for category in categories}
         return means.over_categories(by_category, categories)
 
-    ours, interval, trivial, theirs = None, None, {}, None
+    ours, interval, baselines, theirs = None, None, {}, None
     if system:
         ours = mean(lambda c: system.values(c, system.method, metric))
-        trivial = {
+        baselines = {
             name: mean(lambda c, name=name: system.values(c, name, metric))
-            for name in system.trivial
+            for name in system.baselines
         }
         if len(categories) == 1 and metric == scores.IMAGE_AUROC:
             interval = scores.interval(system, categories[0])
         if measured:
             theirs = mean(lambda c: measured.values(system, c, metric))
-    return Row(key, label, ours, interval, *published, trivial, theirs, **more)
+    return Row(key, label, ours, interval, *published, baselines, theirs, **more)
 
 
-def beside(
+def measured_fields(
     system: runs.System,
     measured: measured_lib.Measured | None,
     varied: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Fields of a block that tell of measured results; none where there are none.
+    """The fields of a block about measured results; {} without such results.
 
     Args:
       system: ours.
       measured: of the authors' code, or None.
-      varied: settings that an ablation varies, and which are not compared.
+      varied: settings that an ablation varies; they are not compared.
     """
     if not measured or not measured.entries(system):
         return {}
     return {
         "measured": measured.name,
-        "measured_words": measured.protocol(system),
+        "measured_protocol": measured.protocol(system),
         "measured_differences": protocol.measured_differences(system, measured, varied),
     }
 
@@ -162,10 +168,10 @@ def expected_categories(dataset: str) -> tuple[str, ...]:
 
 
 def difference(first: float | None, second: float | None) -> float | None:
-    """None where one of them is not known."""
+    """None if one of them is unknown."""
     return None if first is None or second is None else first - second
 
 
 def is_ablation(table: papers.Table) -> bool:
-    """Whether a table compares variants of one method."""
+    """Whether the rows of a table are variants of one method."""
     return table.row_axis == "variant"

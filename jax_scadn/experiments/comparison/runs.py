@@ -1,4 +1,4 @@
-"""Finished runs: where they lie, and which are seeds and categories of one system."""
+"""Finished runs on disk, grouped into systems and ablations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from jax_scadn.experiments import papers
 from jax_scadn.runtime import errors
 from jax_scadn.settings import resolve
 from jax_scadn.settings.fields import Field
+from jax_scadn.training import protocol
 
 CONFIG, ABLATION = "config.json", "ablation.json"
 EVALUATION = "evaluation"
 RESULTS = pathlib.PurePath(EVALUATION, "results.json")
 MVTEC = papers.table("scadn/table2").categories
 
-_KEYS = ("name", "category", "method", "seed", "images", "detectors")  # of results
-_ALL = "all"  # kinds of defects together
-_DEPTH = 4  # of folders that are searched: as in runs/<name>/<category>/seed_<n>
+_KEYS = ("name", "category", "title", "seed", "images", "detectors")  # of results
+_ALL = "all"  # all kinds of defects
+_DEPTH = 4  # of the search, as in runs/<name>/<category>/seed_<n>
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +33,17 @@ class Run:
 
     Attributes:
       path: its work directory.
-      settings: all of them by their full name, such as 'data.size'.
-      results: what `evaluation.evaluate` returned.
-      ablation: what is common to an ablation of settings; '' outside of one.
+      settings: by full name, such as 'data.size'.
+      results: of `evaluation.evaluate`.
+      has_budget: whether the method is trained in steps; closed-form ones are not.
+      ablation: key of an ablation of settings; '' outside of one.
       variant: of that ablation, or ''.
     """
 
     path: pathlib.Path
     settings: Mapping[str, Any]
     results: Mapping[str, Any]
+    has_budget: bool = True
     ablation: str = ""
     variant: str = ""
 
@@ -59,12 +62,12 @@ class Run:
 
     @property
     def method(self) -> str:
-        """As tables and results name it, such as 'SCADN'."""
-        return self.results["method"].upper()
+        """The method's title as papers write it, such as 'AE-L2'."""
+        return self.results["title"]
 
     @property
     def dataset(self) -> str:
-        """A key of `papers.DATASETS` where it is one of those."""
+        """A key of `papers.DATASETS`, or another name."""
         name = self.results.get("dataset") or _source(self.settings)
         return "mvtec_ad" if name == "folder" and self.category in MVTEC else name
 
@@ -80,7 +83,7 @@ class System:
     """One method with one set of settings, on the categories of one data set.
 
     Attributes:
-      name: of its experiment; with what sets it apart from others of that name.
+      name: of its experiment, with the settings that differ from others of that name.
       runs: by category and seed, both in order.
     """
 
@@ -89,7 +92,7 @@ class System:
 
     @property
     def first(self) -> Run:
-        """A run that stands for what all have in common."""
+        """A run, for the settings that all have in common."""
         return next(iter(next(iter(self.runs.values())).values()))
 
     @property
@@ -105,12 +108,12 @@ class System:
         return self.first.method
 
     @property
-    def trivial(self) -> tuple[str, ...]:
-        """Names of the detectors beside the trained one."""
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the other detectors in the results."""
         return tuple(d for d in self.first.results["detectors"] if d != self.method)
 
     def values(self, category: str, detector: str, metric: str) -> dict[int, float]:
-        """By seed, where they are known."""
+        """By seed; without seeds whose value is unknown."""
         runs = self.runs.get(category, {})
         values = {seed: run.value(detector, metric) for seed, run in runs.items()}
         return {seed: value for seed, value in values.items() if value is not None}
@@ -121,9 +124,9 @@ class Ablation:
     """Variants of settings that were declared together, on one data set.
 
     Attributes:
-      variants: name -> the settings that it changes, in the order of declaration.
-      seeds: that were asked for.
-      systems: by variant, where there are results.
+      variants: name -> changed settings, in the order of declaration.
+      seeds: requested ones.
+      systems: by variant; without variants that have no results.
     """
 
     variants: Mapping[str, Mapping[str, Any]]
@@ -132,18 +135,18 @@ class Ablation:
 
     @property
     def first(self) -> Run:
-        """A run that stands for what all have in common."""
+        """A run, for the settings that all have in common."""
         return next(iter(self.systems.values())).first
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What some directories hold.
+class RunCollection:
+    """The systems and ablations in some directories.
 
     Attributes:
-      systems: of runs that belong to no ablation of settings.
+      systems: of runs outside ablations of settings.
       ablations: of settings.
-      unfinished: runs without results.
+      unfinished: directories of runs without results.
     """
 
     systems: tuple[System, ...]
@@ -151,42 +154,42 @@ class Found:
     unfinished: tuple[pathlib.Path, ...]
 
 
-def find(folders: Sequence[pathlib.Path]) -> Found:
+def find(folders: Sequence[pathlib.Path]) -> RunCollection:
     """All runs in the directories, grouped.
 
-    Runs whose settings differ in category and seed alone are one system; so is an
-    ablation whose variants differ in nothing else. Ablations that differ in the
-    category alone are one.
+    Runs whose settings differ only in category and seed are one system, and so are
+    the variants of an ablation of categories. Ablations that differ only in the
+    category are one ablation.
 
     Raises:
-      errors.UserError: a directory holds no results, a file is damaged, or two runs
-        have the same settings, category and seed.
+      errors.UserError: a directory has no results, a file is damaged, or two runs have
+        the same settings, category and seed.
     """
     runs: dict[pathlib.Path, Run] = {}
     ablations: dict[str, list[Mapping[str, Any]]] = {}
     unfinished: list[pathlib.Path] = []
     for folder in folders:
-        found, without = [], []
+        finished, without = [], []
         for place in _walk(folder, _DEPTH):
             if (place / ABLATION).is_file():
                 declared = _read(place / ABLATION, ("variants", "seeds"))
-                members, missing = _of_ablation(place, declared)
+                members, missing = _load_ablation(place, declared)
                 for run in members[:1]:
                     ablations.setdefault(run.ablation, []).append(declared)
             else:
                 members, missing = _load([(place, "")])
-            found += members
+            finished += members
             without += missing
-        if not found:
+        if not finished:
             hint = f": {len(without)} runs are not finished" if without else ""
             raise errors.UserError(
-                f"{folder} holds no results{hint}; give directories that "
+                f"{folder} has no results{hint}; give directories that "
                 f"jax_scadn.train, .evaluate or .ablate wrote"
             )
-        runs |= {run.path.resolve(): run for run in found}
+        runs |= {run.path.resolve(): run for run in finished}
         unfinished += without
     systems = _systems(runs.values())
-    return Found(
+    return RunCollection(
         tuple(system for system in systems if not system.first.ablation),
         tuple(
             Ablation(
@@ -204,7 +207,7 @@ def find(folders: Sequence[pathlib.Path]) -> Found:
 
 
 def _walk(folder: pathlib.Path, depth: int) -> Iterator[pathlib.Path]:
-    """Directories of runs and of ablations, nothing below them."""
+    """Directories of runs and ablations; does not descend into them."""
     if any((folder / name).is_file() for name in (CONFIG, ABLATION)):
         yield folder
     elif depth and folder.is_dir():
@@ -213,10 +216,10 @@ def _walk(folder: pathlib.Path, depth: int) -> Iterator[pathlib.Path]:
                 yield from _walk(child, depth - 1)
 
 
-def _of_ablation(
+def _load_ablation(
     place: pathlib.Path, declared: Mapping[str, Any]
 ) -> tuple[list[Run], list[pathlib.Path]]:
-    """Its runs, and where others are missing."""
+    """Finished runs, and directories of missing ones."""
     variants = declared["variants"]
     members = [
         (place / variant / f"seed_{seed}", variant)
@@ -226,27 +229,35 @@ def _of_ablation(
     varied = {field for changes in variants.values() for field in changes}
     if varied <= {"data.category"}:
         return _load([(path, "") for path, _ in members])
-    found, missing = _load(members)
-    if found:
-        common = {k: v for k, v in _that_matter(found[0]).items() if k not in varied}
-        key = json.dumps([variants, *_data(found[0]), common], sort_keys=True)
-        found = [dataclasses.replace(run, ablation=key) for run in found]
-    return found, missing
+    runs, missing = _load(members)
+    if runs:
+        common = {k: v for k, v in _result_fields(runs[0]).items() if k not in varied}
+        key = json.dumps([variants, *_data(runs[0]), common], sort_keys=True)
+        runs = [dataclasses.replace(run, ablation=key) for run in runs]
+    return runs, missing
 
 
 def _load(
     members: Iterable[tuple[pathlib.Path, str]],
 ) -> tuple[list[Run], list[pathlib.Path]]:
-    """Runs by directory and variant, and the directories without results."""
-    found, missing = [], []
+    """Reads (directory, variant); returns runs and directories without results."""
+    runs, missing = [], []
     for path, variant in members:
         if (path / RESULTS).is_file():
-            settings = resolve.flat(methods.read(path / CONFIG))
-            results = _read(path / RESULTS, _KEYS)
-            found.append(Run(path, settings, results, variant=variant))
+            config = methods.read(path / CONFIG)
+            stages = methods.create(config).stages
+            runs.append(
+                Run(
+                    path,
+                    resolve.flat(config),
+                    _read(path / RESULTS, _KEYS),
+                    has_budget=not all(map(protocol.is_closed_form, stages)),
+                    variant=variant,
+                )
+            )
         else:
             missing.append(path)
-    return found, missing
+    return runs, missing
 
 
 def _read(path: pathlib.Path, keys: Sequence[str]) -> dict[str, Any]:
@@ -263,7 +274,7 @@ def _read(path: pathlib.Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _source(settings: Mapping[str, Any]) -> str:
-    """The data set of results that do not name it."""
+    """The data set of results that lack its name."""
     source = settings["data.source"]
     if source in ("folder", "plain", "lace"):
         return source
@@ -282,18 +293,19 @@ def _systems(runs: Iterable[Run]) -> list[System]:
 
 
 def _identity(run: Run) -> tuple:
-    """The same for all runs of a system."""
-    settings = json.dumps(_that_matter(run), sort_keys=True)
+    """Equal for all runs of a system."""
+    settings = json.dumps(_result_fields(run), sort_keys=True)
     return run.ablation, run.variant, *_data(run), settings
 
 
 def _data(run: Run) -> tuple[str, str]:
-    """What tells data sets apart; those with a name are the same wherever they lie."""
+    """Identity of a data set; the path matters only for those without a known name."""
     known = run.dataset in papers.DATASETS
     return run.dataset, "" if known else run.settings["data.path"]
 
 
-def _that_matter(run: Run) -> dict[str, Any]:
+def _result_fields(run: Run) -> dict[str, Any]:
+    """Settings that distinguish systems."""
     fields = run.fields
     return {k: v for k, v in run.settings.items() if fields[k].tells_runs_apart}
 
@@ -312,7 +324,7 @@ def _by_category(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
 
 
 def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """A name for each group; groups of one name are told apart by their settings."""
+    """A name for each group, with the settings that differ where names are equal."""
     names = [
         ", ".join(dict.fromkeys(run.results["name"] for run in group))
         + (f", {group[0].variant}" if group[0].variant else "")
@@ -323,11 +335,13 @@ def _names(groups: Sequence[Sequence[Run]]) -> list[str]:
         alike = [
             other[0]
             for other, its_name in zip(groups, names, strict=True)
-            if its_name == name and other[0].dataset == group[0].dataset
+            if its_name == name
+            and (other[0].method, other[0].dataset)
+            == (group[0].method, group[0].dataset)
         ]
         differing = [
             f"{field}={value}"
-            for field, value in _that_matter(group[0]).items()
+            for field, value in _result_fields(group[0]).items()
             if any(other.settings.get(field) != value for other in alike)
         ]
         labels.append(f"{name} ({', '.join(differing)})" if differing else name)

@@ -1,4 +1,4 @@
-"""Uncertainty over test images, from the scores that runs left of each image."""
+"""Uncertainty over test images, from the saved scores of each image."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ IMAGE_AUROC = "image.auroc"
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """Image AUROC, or another metric, of a variant less that of the full model.
+    """The difference of a metric between a variant and the full model.
 
     Attributes:
       value: mean of the difference over seeds.
-      low, high: 95 % interval over test images; None where it is not known.
-      p_values: by seed, of there being no difference; {} where they are not known.
+      low, high: 95 % interval over test images; None if unknown.
+      p_values: by seed, of the null hypothesis of no difference; {} if unknown.
     """
 
     value: float
@@ -31,61 +31,70 @@ class Change:
 
 
 def interval(system: runs.System, category: str) -> tuple[float, float] | None:
-    """95 % interval of the image AUROC's mean over seeds; None if it is not known."""
-    found = _shared([system.runs.get(category, {})], system.method)
-    if found is None:
+    """95 % interval of the image AUROC's mean over seeds; None if unknown."""
+    shared = _shared([(system.method, system.runs.get(category, {}))])
+    if shared is None:
         return None
-    labels, (scores_sn,) = found
+    labels, (scores_sn,) = shared
     return tuple(uncertainty.auroc_interval(labels, scores_sn))
 
 
 def change(
     variant: runs.System, full: runs.System, categories: Sequence[str], metric: str
 ) -> Change | None:
-    """What a variant changes, over the seeds that both were run with.
+    """The change of a metric in a variant, over the seeds of both.
 
     Args:
-      variant, full: one method on one data set.
-      categories: the change is the mean over them; that of a single one comes with
-        its uncertainty over test images.
-      metric: key into results; only image AUROC comes with its uncertainty.
+      variant, full: on one data set.
+      categories: the change is the mean over them; the uncertainty over test images is
+        computed for a single one.
+      metric: key into results; the uncertainty is computed for image AUROC.
 
     Returns:
-      None where no seed has both.
+      None if they have no seed in common.
     """
 
     def differences(category: str) -> dict[int, float]:
-        ours, whole = (s.values(category, s.method, metric) for s in (variant, full))
-        return {seed: ours[seed] - whole[seed] for seed in ours if seed in whole}
+        ours, base = (s.values(category, s.method, metric) for s in (variant, full))
+        return {seed: ours[seed] - base[seed] for seed in ours if seed in base}
 
     by_category = {category: differences(category) for category in categories}
     mean = means.over_categories(by_category, categories)
     if mean is None:
         return None
-    found = None
+    shared = None
     if len(categories) == 1 and metric == IMAGE_AUROC:
-        members = [system.runs[categories[0]] for system in (variant, full)]
-        paired = [{seed: runs_[seed] for seed in mean.seeds} for runs_ in members]
-        found = _shared(paired, full.method)
-    if found is None:
+        paired = []
+        for system in (variant, full):
+            by_seed = system.runs[categories[0]]
+            paired.append((system.method, {seed: by_seed[seed] for seed in mean.seeds}))
+        shared = _shared(paired)
+    if shared is None:
         return Change(mean.value, None, None, {})
-    labels, (ours_sn, whole_sn) = found
-    both = uncertainty.paired_bootstrap(labels, ours_sn, whole_sn)
+    labels, (ours_sn, full_sn) = shared
+    both = uncertainty.paired_bootstrap(labels, ours_sn, full_sn)
     p_values = {
         seed: uncertainty.paired_difference(labels, *pair).p_value
-        for seed, *pair in zip(mean.seeds, ours_sn, whole_sn, strict=True)
+        for seed, *pair in zip(mean.seeds, ours_sn, full_sn, strict=True)
     }
     return Change(mean.value, both.low, both.high, p_values)
 
 
 def _shared(
-    members: Sequence[Mapping[int, runs.Run]], detector: str
+    members: Sequence[tuple[str, Mapping[int, runs.Run]]],
 ) -> tuple[np.ndarray, list[np.ndarray]] | None:
     """Labels (n,), and scores (seeds, n) of each member on the same images.
 
-    None where a run left no scores, the images differ, or a class has too few.
+    Args:
+      members: a detector and the runs to read it from, by seed.
+
+    Returns:
+      None if a run has no scores, the images differ, or a class has too few.
     """
-    tables = [[_read(run, detector) for run in seeds.values()] for seeds in members]
+    tables = [
+        [_read(run, detector) for run in by_seed.values()]
+        for detector, by_seed in members
+    ]
     every = [table for group in tables for table in group]
     images = every[0].keys() if every else ()
     if not images or any(table.keys() != images for table in every):
@@ -97,7 +106,7 @@ def _shared(
 
 
 def _read(run: runs.Run, detector: str) -> dict[tuple[str, bool], float]:
-    """(path, anomalous) -> score of each test image; {} where there are none."""
+    """(path, anomalous) -> score of each test image; {} without saved scores."""
     folder = run.path / runs.EVALUATION
     if not (folder / evaluation.SCORES).is_file():
         return {}

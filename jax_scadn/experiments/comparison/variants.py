@@ -1,58 +1,59 @@
-"""Ablations beside tables of variants."""
+"""Comparison of ablations with tables of variants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from jax_scadn.experiments import papers
 from jax_scadn.experiments.comparison import measured as measured_lib
 from jax_scadn.experiments.comparison import protocol, rows, runs, scores
 from jax_scadn.runtime import errors
 
-_FULL = "full"  # what the whole model is called where no table says
-# The authors' code was measured with these settings varied and no others.
+_FULL = "full"  # name of the full model without a table
+# The settings that were varied when the authors' code was measured.
 _MEASURED = frozenset({"scoring.merge"})
 
 
 def blocks(
-    found: runs.Found,
+    collection: runs.RunCollection,
     asked: papers.Table | None,
     measured: measured_lib.Measured | None,
 ) -> list[rows.Block]:
     """A block for each ablation and each category that it was run on.
 
-    A table fits if it has the method, the data set and two of the variants or more;
-    variants that it lacks follow after its rows. Without one, variants stand in the
-    order of their declaration.
+    A table matches if it is of the method, has the data set and at least two of the
+    variants; variants that it lacks follow its rows. Without a table, variants are in
+    the order of their declaration.
 
     Args:
-      found: results.
-      asked: to compare with this table, fitting or not.
+      collection: results.
+      asked: compare with this table, even if it does not match.
       measured: of the authors' code, or None.
 
     Raises:
-      errors.UserError: the table that was asked for is an ablation, and the results
-        are not.
+      errors.UserError: the requested table is an ablation, the results are not.
     """
     if asked and not rows.is_ablation(asked):
         return []
-    if asked and not found.ablations:
+    if asked and not collection.ablations:
         raise errors.UserError(
             f"{asked.id} is an ablation; give a directory that jax_scadn.ablate wrote"
         )
     return [
         _block(ablation, category, asked or _fitting(ablation), measured)
-        for ablation in found.ablations
+        for ablation in collection.ablations
         for category in _categories(ablation)
     ]
 
 
 def _categories(ablation: runs.Ablation) -> list[str]:
-    """Those that were run, after their mean where they are all of the data set."""
+    """Categories that were run; first their mean, if all of the data set were run."""
     systems = ablation.systems.values()
-    found = sorted({category for system in systems for category in system.runs})
+    finished = sorted({category for system in systems for category in system.runs})
     every = rows.expected_categories(ablation.first.dataset)
-    return [papers.MEAN, *found] if every and set(every) <= set(found) else found
+    if every and set(every) <= set(finished):
+        return [papers.MEAN, *finished]
+    return finished
 
 
 def _fitting(ablation: runs.Ablation) -> papers.Table | None:
@@ -83,11 +84,11 @@ def _block(
         members = rows.expected_categories(dataset)
     else:
         systems = {name: s for name, s in systems.items() if category in s.runs}
-    whole = systems.get(full)
-    # Without the whole model another one tells the protocol, but for what varies.
-    example = whole or next(iter(systems.values()))
+    full_system = systems.get(full)
+    # Without the full model, the protocol is another variant's, except what varies.
+    example = full_system or next(iter(systems.values()))
     varied: set[str] = set()
-    if not whole:
+    if not full_system:
         varied.update(*ablation.variants.values())
 
     def published(name: str) -> tuple[float | None, float | None]:
@@ -111,17 +112,14 @@ def _block(
             metric,
             published(name),
             measured if comparable else None,
-            change=scores.change(system, whole, members, metric)
-            if system and whole and name != full
+            change=scores.change(system, full_system, members, metric)
+            if system and full_system and name != full
             else None,
             published_change=None
             if name == full
             else rows.difference(published(name)[0], published(full)[0]),
         )
 
-    differences: Sequence[str] = ()
-    if table:
-        differences = protocol.differences(example, table.protocol, varied)
     return rows.Block(
         name=ablation.first.results["name"],
         method=example.method,
@@ -130,12 +128,12 @@ def _block(
         full=full,
         metric=metric,
         table=table,
-        trivial=example.trivial,
+        baselines=example.baselines,
         rows=[row(name) for name in names],
         ours=protocol.ours(example),
         coverage=_coverage(ablation, systems, category, table),
-        differences=differences,
-        **rows.beside(example, measured, varied),
+        differences=protocol.differences_to(example, table, varied),
+        **rows.measured_fields(example, measured, varied),
     )
 
 
@@ -153,16 +151,17 @@ def _coverage(
     category: str,
     table: papers.Table | None,
 ) -> list[str]:
-    """Which variants and seeds there are, and of what the paper's numbers are."""
-    lines = protocol.about_data(next(iter(systems.values())), table)
+    """Descriptions of the available variants and seeds, and of the paper's numbers."""
+    example = next(iter(systems.values()))
+    lines = protocol.about_data(example, table)
     if table and category not in table.keys("category"):
         lines.append(
-            f"ours is of {category or ablation.first.dataset} alone, the paper's "
-            f"numbers are means over categories: compare how variants differ, not the "
-            f"numbers themselves"
+            f"ours is of {category or ablation.first.dataset} only, the paper's "
+            f"numbers are means over categories: compare the differences between "
+            f"variants, not the numbers themselves"
         )
     asked = ", ".join(map(str, ablation.seeds))
-    lines.append(f"seeds: {asked}{protocol.seeds_there(table)}")
+    lines.append(f"seeds: {asked}{protocol.published_seeds(example, table)}")
     for name, system in systems.items():
         run = system.runs.get(category, ())
         missing = [seed for seed in ablation.seeds if seed not in run]
