@@ -1,7 +1,7 @@
 """Trains a detector on normal images: `python -m jax_scadn.train --config=FILE`.
 
-Run the same command again to resume from the last checkpoint. At the end the detector is calibrated on normal images and, if there are test images,
-evaluated.
+Run the same command again to resume from the last checkpoint. At the end the detector
+is calibrated on normal images and, if there are test images, evaluated.
 """
 
 import pathlib

@@ -40,6 +40,7 @@ FIELDS = {
     "optimizer.decay": Field(None, "rate / (1 + decay * step)", least=0, type=float),
     "optimizer.b1": Field(None, "of Adam", least=0, below=1, type=float),
     "optimizer.b2": Field(None, "of Adam", least=0, below=1, type=float),
+    "optimizer.eps": Field(1e-8, "of Adam", above=0),
 }
 _AE = {
     "training.batch_size": 128,
@@ -75,8 +76,8 @@ def check(config: ml_collections.ConfigDict) -> None:
         fits = fits and halvings >= 4 and halvings & (halvings - 1) == 0
     if not fits:
         raise errors.UserError(
-            f"--config.data.size={size}: must be 32, 64, 128 and so on (a multiple of 8 "
-            "for model.network=scadn)"
+            f"--config.data.size={size}: must be 32, 64, 128 and so on; for "
+            "model.network=scadn a multiple of 8"
         )
 
 
@@ -98,6 +99,7 @@ class AutoencoderStage:
     loss: str
     b1: float
     b2: float
+    eps: float
 
     name = "autoencoder"
 
@@ -111,12 +113,12 @@ class AutoencoderStage:
             network = autoencoder.Autoencoder(
                 channels, size, model.width, model.latent, dtype
             )
-        adam = config.optimizer.b1, config.optimizer.b2
+        adam = (config.optimizer[name] for name in ("b1", "b2", "eps"))
         return cls(network, (size, size, channels), config.loss.kind, *adam)
 
     @property
     def adam(self) -> optax.GradientTransformation:
-        return optax.scale_by_adam(self.b1, self.b2)
+        return optax.scale_by_adam(self.b1, self.b2, self.eps)
 
     def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         return config.training

@@ -37,7 +37,7 @@ class ReferenceStage:
 
     def features(self, context: protocol.Context, batch: protocol.Batch) -> jax.Array:
         """The images as they are, 16 bit."""
-        return jnp.round(batch["image"] * _LEVELS).astype(jnp.uint16)
+        return _levels(batch["image"])
 
     def solve(
         self, key: jax.Array, features: Iterator[np.ndarray]
@@ -79,16 +79,27 @@ class Method(base.Method):
     ) -> base.Maps:
         """Squared differences to the reference."""
         fitted = variables[ReferenceStage.name]
-        reference = fitted["mean"][None]
         if self.kind == "nearest":
-            reference = _nearest(fitted, images_bhwc)
-        maps = jnp.mean(jnp.square(images_bhwc - reference), axis=-1)
-        shown = jnp.broadcast_to(reference, images_bhwc.shape)
-        return base.Maps(maps[:, None], pictures={"reference": shown[:, None]})
+            # Of whole numbers: where levels are equal the map is 0, and equal
+            # differences are equal values.
+            nearest = fitted["images"][_nearest(fitted, images_bhwc)].astype(jnp.int32)
+            levels = _levels(images_bhwc).astype(jnp.int32)
+            difference = (levels - nearest).astype(jnp.float32) / _LEVELS
+            reference = nearest.astype(jnp.float32) / _LEVELS
+        else:
+            reference = jnp.broadcast_to(fitted["mean"][None], images_bhwc.shape)
+            difference = images_bhwc - reference
+        maps = jnp.mean(jnp.square(difference), axis=-1)
+        return base.Maps(maps[:, None], pictures={"reference": reference[:, None]})
+
+
+def _levels(images_bhwc: jax.Array) -> jax.Array:
+    """Images in [0, 1] as 16 bit."""
+    return jnp.round(images_bhwc * _LEVELS).astype(jnp.uint16)
 
 
 def _nearest(fitted: dict[str, jax.Array], images_bhwc: jax.Array) -> jax.Array:
-    """The training image at the smallest squared L2 distance of each image."""
+    """Index of the training image at the smallest squared L2 distance of each image."""
 
     def centred(images):
         # Differences to the mean are small, and so are the rounding errors of products.
@@ -98,4 +109,4 @@ def _nearest(fitted: dict[str, jax.Array], images_bhwc: jax.Array) -> jax.Array:
     a, b = centred(images_bhwc), centred(references)
     products = jnp.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST)
     distances = jnp.sum(jnp.square(b), axis=1)[None] - 2 * products
-    return references[jnp.argmin(distances, axis=1)]
+    return jnp.argmin(distances, axis=1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from jax_scadn.runtime import errors
@@ -50,10 +52,18 @@ class Checkpoints:
         """The step of the last saved state; None where there is none."""
         return self._last.latest_step()
 
-    def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
+    def save(
+        self, step: int, state: Any, iterator: grain.DatasetIterator, origin: str
+    ) -> None:
         """Keeps the training state and the position in the data.
 
         The position is the same in all processes, whose number may change.
+
+        Args:
+          step: of the state.
+          state: to keep.
+          iterator: over the data.
+          origin: `digest` of what the training stands on; see `restore`.
 
         Raises:
           errors.UserError: it cannot be written, such as to a full disk.
@@ -63,26 +73,35 @@ class Checkpoints:
             step,
             state=ocp.args.StandardSave(state),
             data=ocp.args.JsonSave(iterator.get_state()),
+            origin=ocp.args.JsonSave({"sha256": origin}),
         )
 
-    def restore(self, like: Any, iterator: grain.DatasetIterator) -> Any:
+    def restore(self, like: Any, iterator: grain.DatasetIterator, origin: str) -> Any:
         """The last saved state; puts the iterator where it was.
 
         Args:
           like: a tree of `jax.ShapeDtypeStruct` with the wanted shardings.
           iterator: a new one over the same data, moved in place.
+          origin: as it was given to `save`.
 
         Raises:
-          errors.UserError: the saved state does not fit.
+          errors.UserError: the saved state does not fit, or has another origin.
         """
         step = self._last.latest_step()
         try:
             found = self._last.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(like), data=ocp.args.JsonRestore()
+                    state=ocp.args.StandardRestore(like),
+                    data=ocp.args.JsonRestore(),
+                    origin=ocp.args.JsonRestore(),
                 ),
             )
+            if found["origin"] != {"sha256": origin}:
+                raise errors.UserError(
+                    f"{self.folder} was trained with other results of the stages "
+                    "before it; delete it to train this stage again"
+                )
             iterator.set_state(found["data"])
             return found["state"]
         except (ValueError, KeyError, OSError) as error:
@@ -171,6 +190,17 @@ def load_params(folder: pathlib.Path, sharding: jax.sharding.Sharding) -> Any:
         raise errors.UserError(
             f"the weights in {folder} cannot be read: {_first_line(error)}"
         ) from error
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of names, types, shapes and bytes of a tree's arrays."""
+    hashed = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
+        array = np.asarray(leaf)
+        name = jax.tree_util.keystr(path)
+        hashed.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array))
+    return hashed.hexdigest()
 
 
 def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:

@@ -78,6 +78,7 @@ class Writer:
         for name, value in line.items():
             self._board.add_scalar(name, value, step)
         losses = [name for name in values if name.endswith("_loss")]
+        losses.sort(key=lambda name: "reconstruction" not in name)
         shown = {
             name.removesuffix("_loss"): f"{values[name]:.4f}"
             for name in losses[:_SHOWN]

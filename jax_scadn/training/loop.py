@@ -104,6 +104,8 @@ class Run:
         self._examples = pipeline.first(source, _PICTURES)
         self._selection = Selection(config, method, train, self.batch_size)
         self._folder = folder
+        # A later stage must not resume on other results of the stages before it.
+        self._origin = checkpoints_lib.digest(context.earlier)
 
     def open(self, stack: contextlib.ExitStack, bar: bool = True) -> None:
         """Opens the checkpoints and the log until the stack closes."""
@@ -131,7 +133,7 @@ class Run:
         """The state to resume from, restored or fresh; it moves the data along."""
         if self._checkpoints.last_step is None:
             return sharding.replicate(mesh, init(*self._init_arguments))
-        return self._checkpoints.restore(self._like(mesh), self._iterator)
+        return self._checkpoints.restore(self._like(mesh), self._iterator, self._origin)
 
     def next_batch(self) -> dict[str, np.ndarray]:
         """The rows of this process."""
@@ -159,7 +161,7 @@ class Run:
             if error < self._checkpoints.best_error:
                 self._checkpoints.save_best(self.step, result, error)
         if self.saves(leaving):
-            self._checkpoints.save(self.step, state(), self._iterator)
+            self._checkpoints.save(self.step, state(), self._iterator, self._origin)
             self._kept = self.step
 
     def draw(self, state: Callable[[], Any]) -> None:

@@ -106,7 +106,8 @@ def _sources(blocks: Sequence[rows.Block]) -> list[str]:
             table = block.table
             lines.append(
                 f"{table.id}: {table.title}. {table.source}. "
-                f"{table.protocol.description} {table.notes}".rstrip()
+                f"Protocol of {table.method}: {table.protocol.description} "
+                f"{table.notes}".rstrip()
             )
         if block.measured:
             description = " ".join(block.measured_protocol)

@@ -46,6 +46,7 @@ def test_autoencoders_have_columns_in_the_tables_of_utad(tmp_path, title, bottle
     assert text.startswith(f"### {title} on MVTec AD, IoU at threshold: tiny\n")
     assert "**Not a reproduction of utad/table1.**\n" in text
     assert "Differences" not in text
+    assert "(UTAD), arXiv:2103.11671. Protocol of UTAD: One model" in text
     assert plots._title(iou).endswith("\nNot a reproduction of utad/table1")
 
 
