@@ -1,4 +1,4 @@
-"""Patch memory on MVTec AD or images of your own folder: no training, a minute on a CPU.
+"""Patch memory on MVTec AD or your own images: no training, a minute on a CPU.
 
     python -m jax_scadn.train --config=configs/patch_memory.py --config.data.path=FOLDER
     python -m jax_scadn.train --config=configs/patch_memory.py:bottle \

@@ -1,7 +1,7 @@
 """Results beside published numbers: `python -m jax_scadn.compare RUN_DIR...`.
 
 Takes directories of trainings, of many categories or seeds, and of ablations. Prints,
-for each protocol of ours, a table beside the paper's and the trivial detectors, and
+for each protocol of ours, a table with the paper's numbers and the baselines, and
 what differs between the protocols.
 """
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jax_scadn.scoring.merging import Scored
 from jax_scadn.training import protocol
@@ -100,8 +99,3 @@ class Method:
 def summarises(method: Method) -> bool:
     """Whether calibration needs a pass over the training images."""
     return hasattr(method, "summary")
-
-
-def count_weights(tree: Any) -> int:
-    """Numbers in a tree of arrays."""
-    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))

