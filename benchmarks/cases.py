@@ -57,10 +57,13 @@ class Case:
         config.data.size = self.size
         config.scoring.images_per_call = self.batch
         # IE-Net's stage takes no batch of one image.
-        if self.task in ("scadn-step", "impression-step"):
-            config.training.batch_size = self.batch
-        if self.task == "expert-step":
-            config.expert.training.batch_size = self.batch
+        budget = {
+            "scadn-step": "training",
+            "impression-step": "impression.training",
+            "expert-step": "expert.training",
+        }.get(self.task)
+        if budget:
+            resolve.get(config, budget).batch_size = self.batch
         for field, value in self.changes:
             resolve.put(config, field, value)
         return methods.resolve(config)

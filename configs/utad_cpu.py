@@ -35,7 +35,7 @@ def get_config(category: str = ""):
     config.expert.learning_rate = 1e-3
     config.expert.training.batch_size = 4
     config.expert.training.steps = 2000
-    config.training.batch_size = 8
-    config.training.steps = 3000
+    config.impression.training.batch_size = 8
+    config.impression.training.steps = 3000
     config.scoring.images_per_call = 16
     return config

@@ -74,7 +74,7 @@ def _scadn():
 
 def _utad():
     config = utad_tiny.settings()
-    for field, value in (_SHARED | {"expert.training.steps": 4}).items():
+    for field, value in _SHARED.items():
         resolve.put(config, field, value)
     return config
 
@@ -167,9 +167,19 @@ SUBJECTS = {
 }
 
 
-def resolved(name, **changes):
-    """Tiny settings of a method; `a__b=c` sets a.b."""
+def resolved(name, steps=None, **changes):
+    """Tiny settings of a method.
+
+    Args:
+      name: a key of `SUBJECTS`.
+      steps: of every stage that is trained.
+      **changes: `a__b=c` sets a.b.
+    """
     config = SUBJECTS[name].settings()
+    if steps is not None:
+        for field in methods.fields(config.method):
+            if field.endswith(".steps"):
+                resolve.put(config, field, steps)
     for field, value in changes.items():
         resolve.put(config, field.replace("__", "."), value)
     return methods.resolve(config)

@@ -31,6 +31,7 @@ def training_iterator(
     seed: int,
     flip: bool,
     threads: int,
+    setting: str = "training.batch_size",
 ) -> grain.DatasetIterator:
     """Yields batches of shuffled elements indefinitely.
 
@@ -49,6 +50,7 @@ def training_iterator(
       flip: flip each element's images horizontally with probability 0.5, all images
         of an element together.
       threads: number of prefetching threads; 0 reads in the caller's thread.
+      setting: that says the batch size, for messages.
 
     Returns:
       A Grain iterator over dicts of (rows, size, size, channels), uint8, or uint16 if
@@ -60,7 +62,7 @@ def training_iterator(
     if len(source) < batch_size:
         raise errors.UserError(
             f"{len(source)} training images do not fill a batch: set "
-            f"--config.training.batch_size to {len(source)} or less"
+            f"--config.{setting} to {len(source)} or less"
         )
     dataset = grain.MapDataset.source(source).seed(seed).shuffle()
     if flip:

@@ -266,7 +266,7 @@ def _batches(
         config = one.tasks[0].config
         method = methods.create(config)
         sizes = tuple(
-            stage.budget(config).batch_size
+            resolve.get(config, stage.budget).batch_size
             for stage in method.stages
             if not protocol.is_closed_form(stage)
         )

@@ -22,7 +22,7 @@ Params = Any
 
 # SSIM's window and constants (Wang et al. 2004), for values in [0, 1].
 _SSIM_SIGMA = 1.5  # pixels
-_SSIM_RADIUS = 5  # pixels: a window of 11 x 11
+SSIM_RADIUS = 5  # pixels: a window of 11 x 11
 _SSIM_C1 = 0.01**2
 _SSIM_C2 = 0.03**2
 
@@ -225,12 +225,12 @@ def _variance(x_bhwc: jax.Array, mean_bhwc: jax.Array) -> jax.Array:
 
 def _blur(x_bhwc: jax.Array) -> jax.Array:
     """Gaussian mean; as sums, because GPUs round inputs of convolutions to 10 bits."""
-    taps = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
+    taps = np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
     weights = np.exp(-0.5 * (taps / _SSIM_SIGMA) ** 2)
     weights /= weights.sum()
     for axis in (1, 2):
         pad = [(0, 0)] * 4
-        pad[axis] = (_SSIM_RADIUS, _SSIM_RADIUS)
+        pad[axis] = (SSIM_RADIUS, SSIM_RADIUS)
         padded = jnp.pad(x_bhwc, pad, mode="symmetric")
         size = x_bhwc.shape[axis]
         x_bhwc = sum(

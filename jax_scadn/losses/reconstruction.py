@@ -1,9 +1,11 @@
-"""Elementwise reconstruction losses, without weights and reductions."""
+"""Reconstruction losses: elementwise ones, and means of them by name."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+from jax_scadn.losses import distances
 
 
 def masked(
@@ -29,6 +31,22 @@ def masked(
     if form == "reference":
         weight = weight / jnp.mean(masks_bhw1)
     return weight * jnp.square(inpainted_bhwc - images_bhwc)
+
+
+def mean_squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
+    """Mean of (output - target)^2 over everything (AE-L2)."""
+    return jnp.mean(squared_error(output_bhwc, target_bhwc))
+
+
+def mean_ssim_loss(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
+    """Mean of 1 - SSIM where its window lies within the images (AE-SSIM)."""
+    border = distances.SSIM_RADIUS
+    halved = distances.structural_dissimilarity(output_bhwc, target_bhwc)
+    return jnp.mean(2 * halved[:, border:-border, border:-border])
+
+
+# Losses of images and their reconstructions, scalars.
+LOSSES = {"l2": mean_squared_error, "ssim": mean_ssim_loss}
 
 
 def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:

@@ -8,39 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 
-import flax
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
-from jax_scadn.losses import distances
+from jax_scadn.losses import distances, reconstruction
 from jax_scadn.methods import base
 from jax_scadn.networks import autoencoder, generator
-from jax_scadn.runtime import errors
+from jax_scadn.settings import base as shared
 from jax_scadn.settings.fields import Field
-from jax_scadn.training import optimizers
+from jax_scadn.training import state as state_lib
+
+LOSSES = tuple(reconstruction.LOSSES)
 
 FIELDS = {
     "preset": Field("ae_l2", "which one", choices=("ae_l2", "ae_ssim", "dae")),
-    "data.size": Field(128, "pixels, both sides; 8 * 2^n", least=24),
-    "training.batch_size": Field(None, "images, over all devices", least=1, type=int),
+    "data.size": Field(128, "pixels, both sides", choices=(32, 64, 128, 256, 512)),
+    **shared.budget(batch_size=None),
     "model.network": Field(
-        None,
-        "'code': of one pixel; 'scadn': SCADN's generator",
-        choices=("code", "scadn"),
-        type=str,
+        None, "with a code, or SCADN's", choices=("code", "scadn"), type=str
     ),
-    "model.width": Field(None, "channels of the first layer", least=1, type=int),
+    "model.width": Field(
+        None, "channels of the first layer", least=1, type=int, words="network width"
+    ),
     "model.latent": Field(100, "length of the code", least=1),
-    "loss.kind": Field(
-        None, "what training minimises", choices=("l2", "ssim"), type=str
-    ),
-    "optimizer.learning_rate": Field(None, "of Adam", above=0, type=float),
+    "loss.kind": Field(None, "of training", choices=LOSSES, type=str),
+    **shared.adam(None, b1=None, b2=None),
     "optimizer.decay": Field(None, "rate / (1 + decay * step)", least=0, type=float),
-    "optimizer.b1": Field(None, "of Adam", least=0, below=1, type=float),
-    "optimizer.b2": Field(None, "of Adam", least=0, below=1, type=float),
-    "optimizer.eps": Field(1e-8, "of Adam", above=0),
 }
 _AE = {
     "training.batch_size": 128,
@@ -65,29 +59,6 @@ PRESETS = {
         "optimizer.b2": 0.9,
     },
 }
-_BORDER = 5  # pixels where SSIM's window of 11 would leave the image
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-    """Raises errors.UserError where the size does not fit the network."""
-    size, halvings = config.data.size, config.data.size // autoencoder.SMALLEST
-    fits = size % 8 == 0
-    if config.model.network == "code":
-        fits = fits and halvings >= 4 and halvings & (halvings - 1) == 0
-    if not fits:
-        raise errors.UserError(
-            f"--config.data.size={size}: must be 32, 64, 128 and so on; for "
-            "model.network=scadn a multiple of 8"
-        )
-
-
-@flax.struct.dataclass
-class State:
-    """Parameters, Adam's moments, and the number of finished updates."""
-
-    step: jax.Array
-    params: base.Variables
-    optimizer: optax.OptState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,41 +68,41 @@ class AutoencoderStage:
     network: autoencoder.Autoencoder | generator.Generator
     shape: tuple[int, int, int]
     loss: str
-    b1: float
-    b2: float
-    eps: float
+    adam: tuple[float, float, float]  # b1, b2, epsilon
 
     name = "autoencoder"
+    budget = "training"
 
     @classmethod
-    def from_config(cls, config: ml_collections.ConfigDict) -> AutoencoderStage:
+    def from_config(cls, config) -> AutoencoderStage:
         """From resolved settings."""
-        model, size, channels = config.model, config.data.size, config.data.channels
-        dtype = jnp.dtype(config.dtype)
-        network = generator.Generator(channels, model.width, (), dtype)
+        data, model, adam = config.data, config.model, config.optimizer
+        shape = (data.size, data.size, data.channels)
+        net = generator.Generator(data.channels, model.width, ())
         if model.network == "code":
-            network = autoencoder.Autoencoder(
-                channels, size, model.width, model.latent, dtype
-            )
-        adam = (config.optimizer[name] for name in ("b1", "b2", "eps"))
-        return cls(network, (size, size, channels), config.loss.kind, *adam)
+            net = autoencoder.Autoencoder(*shape[1:], model.width, model.latent)
+        net = net.clone(dtype=jnp.dtype(config.dtype))
+        return cls(net, shape, config.loss.kind, (adam.b1, adam.b2, adam.eps))
 
-    @property
-    def adam(self) -> optax.GradientTransformation:
-        return optax.scale_by_adam(self.b1, self.b2, self.eps)
-
-    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        return config.training
-
-    def init(self, key, context, examples) -> State:
+    def init(self, key, context, examples) -> state_lib.State:
         params = self.network.init(key, jnp.zeros((1, *self.shape)))["params"]
-        return State(jnp.zeros((), jnp.int32), params, self.adam.init(params))
+        return state_lib.create(optax.scale_by_adam(*self.adam), params)
 
-    def hyperparameters(self, config, total_steps: int = 0) -> dict[str, jax.Array]:
+    def hyperparameters(self, config, total_steps: int) -> dict[str, jax.Array]:
         names = ("learning_rate", "decay")
         return {name: jnp.float32(config.optimizer[name]) for name in names}
 
-    def result(self, state: State) -> base.Variables:
+    def step(self, state: state_lib.State, hyper, context, key, batch):
+        """One update by the mean of (x - f(x))^2, or of 1 - SSIM(x, f(x))."""
+
+        def loss(params):
+            made = self.reconstruct(params, batch["image"])
+            return reconstruction.LOSSES[self.loss](made, batch["image"])
+
+        rate = hyper["learning_rate"] / (1 + hyper["decay"] * state.step)
+        return state_lib.update(state, optax.scale_by_adam(*self.adam), rate, loss)
+
+    def result(self, state: state_lib.State) -> base.Variables:
         return state.params
 
     def reconstruct(self, params, images_bhwc: jax.Array) -> jax.Array:
@@ -143,27 +114,6 @@ class AutoencoderStage:
         made = self.reconstruct(result, batch["image"])
         return jnp.concatenate([batch["image"], made], axis=2)
 
-    def step(self, state: State, hyper, context, key, batch):
-        """One update by the mean of (x - f(x))^2, or of 1 - SSIM(x, f(x))."""
-
-        def loss(params):
-            output = self.reconstruct(params, batch["image"])
-            if self.loss == "l2":
-                return jnp.mean(jnp.square(output - batch["image"]))
-            error = 2 * distances.structural_dissimilarity(output, batch["image"])
-            return jnp.mean(error[:, _BORDER:-_BORDER, _BORDER:-_BORDER])
-
-        value, grads = jax.value_and_grad(loss)(state.params)
-        rate = hyper["learning_rate"] / (1 + hyper["decay"] * state.step)
-        params, moments = optimizers.descend(
-            self.adam, rate, grads, state.optimizer, state.params
-        )
-        metrics = {
-            "reconstruction_loss": value,
-            "gradient_norm": optax.tree.norm(grads),
-        }
-        return State(state.step + 1, params, moments), metrics
-
 
 @dataclasses.dataclass(frozen=True)
 class Method(base.Method):
@@ -174,7 +124,7 @@ class Method(base.Method):
     image_score: str
 
     @classmethod
-    def from_config(cls, config: ml_collections.ConfigDict) -> Method:
+    def from_config(cls, config) -> Method:
         """From resolved settings."""
         stage = AutoencoderStage.from_config(config)
         distance = distances.Distance.from_config(config)
@@ -182,9 +132,8 @@ class Method(base.Method):
 
     @property
     def title(self) -> str:
-        if isinstance(self.autoencoder.network, generator.Generator):
-            return "DAE"
-        return "AE-SSIM" if self.autoencoder.loss == "ssim" else "AE-L2"
+        scadn = isinstance(self.autoencoder.network, generator.Generator)
+        return "DAE" if scadn else f"AE-{self.autoencoder.loss.upper()}"
 
     @property
     def stages(self) -> tuple[AutoencoderStage]:
@@ -196,7 +145,6 @@ class Method(base.Method):
 
     def maps(self, variables, images_bhwc: jax.Array, shared_by=None) -> base.Maps:
         """The distance at each pixel."""
-        params = variables[self.autoencoder.name]
-        made = self.autoencoder.reconstruct(params, images_bhwc)
+        made = self.autoencoder.reconstruct(variables["autoencoder"], images_bhwc)
         maps = self.distance.between(variables[base.FROZEN])(images_bhwc, made)
         return base.Maps(maps[:, None], pictures={"reconstruction": made[:, None]})

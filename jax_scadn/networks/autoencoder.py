@@ -22,15 +22,15 @@ class Autoencoder(nn.Module):
     the size puts one more convolution at each end.
 
     Attributes:
-      channels: of the output image.
       size: of the images, pixels, 8 * 2^n with n of 2 or more.
+      channels: of the images.
       width: channels of the first layers.
       latent: length of the code.
       dtype: of the computation; the output is float32 or wider.
     """
 
+    size: int
     channels: int
-    size: int = 128
     width: int = 32
     latent: int = 100
     dtype: jnp.dtype = jnp.float32

@@ -29,8 +29,8 @@ _COMPILATION_CACHE = flags.DEFINE_bool(
 )
 _CONFIG = None
 _OUT_OF_MEMORY = (
-    "the device is out of memory; lower --config.training.batch_size, "
-    "--config.scoring.images_per_call or --config.scoring.masks_per_call"
+    "the device is out of memory; lower the batch size of the training, "
+    "--config.scoring.images_per_call or, for SCADN, --config.scoring.masks_per_call"
 )
 _LOST = (
     "another process has stopped, and this one cannot continue without it; run the "

@@ -21,8 +21,12 @@ from jax_scadn.runtime import distributed, errors
 BATCH, MASKS = "batch", "masks"
 
 
-def mesh(batch_size: int) -> Mesh:
+def mesh(batch_size: int, setting: str = "training.batch_size") -> Mesh:
     """A mesh over the largest number of devices that share the batch evenly.
+
+    Args:
+      batch_size: over all processes.
+      setting: that says it, for messages.
 
     Raises:
       errors.UserError: the processes cannot share it evenly.
@@ -31,7 +35,7 @@ def mesh(batch_size: int) -> Mesh:
     if batch_size % processes:
         raise errors.UserError(
             f"{processes} processes cannot share a batch of {batch_size}: set "
-            f"--config.training.batch_size to a multiple of {processes * local}"
+            f"--config.{setting} to a multiple of {processes * local}"
         )
     used = math.gcd(batch_size // processes, local)
     if used < local:

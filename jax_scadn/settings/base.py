@@ -9,6 +9,7 @@ from __future__ import annotations
 import ml_collections
 
 from jax_scadn.runtime import errors
+from jax_scadn.settings import resolve
 from jax_scadn.settings.fields import Field
 
 FIELDS = {
@@ -99,16 +100,6 @@ FIELDS = {
     ),
     "data.threads": Field(
         4, "that read images ahead of training", least=0, seen_by="machine"
-    ),
-    "training.batch_size": Field(4, "images, over all devices", least=1),
-    "training.epochs": Field(
-        200, "passes over the training images", least=0, resumable=True
-    ),
-    "training.steps": Field(
-        0,
-        "if not 0: this many updates, whatever the epochs say",
-        least=0,
-        resumable=True,
     ),
     "training.log_every": Field(
         10, "steps between lines of the log", least=1, seen_by="machine"
@@ -206,12 +197,67 @@ FIELDS = {
 }
 
 
+def budget(
+    section: str = "training", batch_size: int | None = 4, epochs: int | None = 200
+) -> dict[str, Field]:
+    """Fields of a training stage's budget.
+
+    Args:
+      section: of the settings; what the stage's `budget` names.
+      batch_size: the default; None: of the preset.
+      epochs: the same.
+    """
+    return {
+        f"{section}.batch_size": Field(
+            batch_size, "images, over all devices", least=1, type=int
+        ),
+        f"{section}.epochs": Field(
+            epochs,
+            "passes over the training images",
+            least=0,
+            type=int,
+            resumable=True,
+        ),
+        f"{section}.steps": Field(
+            0,
+            "if not 0: this many updates, whatever the epochs say",
+            least=0,
+            resumable=True,
+        ),
+    }
+
+
+def adam(
+    learning_rate: float | None, b1: float | None, b2: float | None, section="optimizer"
+) -> dict[str, Field]:
+    """Fields of Adam.
+
+    Args:
+      learning_rate: the default; None: of the preset.
+      b1: the same.
+      b2: the same.
+      section: of the settings.
+    """
+    return {
+        f"{section}.learning_rate": Field(
+            learning_rate, "of Adam", above=0, type=float, words="learning rate"
+        ),
+        f"{section}.b1": Field(b1, "of Adam", least=0, below=1, type=float),
+        f"{section}.b2": Field(b2, "of Adam", least=0, below=1, type=float),
+        f"{section}.eps": Field(1e-8, "of Adam", above=0),
+    }
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises errors.UserError where settings do not go together."""
-    if not config.training.steps and not config.training.epochs:
-        raise errors.UserError(
-            "--config.training.epochs or --config.training.steps must be at least 1"
-        )
+    values = resolve.flat(config)
+    for epochs in values:
+        section, _, last = epochs.rpartition(".")
+        steps = f"{section}.steps"
+        if last == "epochs" and not values[epochs] and not values.get(steps, 1):
+            raise errors.UserError(
+                f"--config.{epochs} or --config.{steps} must be at least 1"
+            )
     weights = tuple(config.scoring.layer_weights)
     if not any(weights):
         raise errors.UserError(

@@ -89,7 +89,7 @@ class Run:
         folder: pathlib.Path,
     ):
         source = pipeline.Images(train)
-        budget = stage.budget(config)
+        budget = resolve.get(config, stage.budget)
         self.config = config
         self.stage = stage
         self.context = context
@@ -99,7 +99,12 @@ class Run:
         self.hyper = stage.hyperparameters(config, self.steps)
         self.failure: errors.UserError | None = None
         self._iterator = pipeline.training_iterator(
-            source, self.batch_size, config.seed, config.data.flip, config.data.threads
+            source,
+            self.batch_size,
+            config.seed,
+            config.data.flip,
+            config.data.threads,
+            setting=f"{stage.budget}.batch_size",
         )
         self._examples = pipeline.first(source, _PICTURES)
         self._selection = Selection(config, method, train, self.batch_size)
@@ -192,7 +197,7 @@ class Run:
     def result(self, state: Callable[[], Any]) -> Any:
         """The weights to detect with: the last ones, or those selected."""
         if self._selection.wanted:
-            like = self.stage.result(self._like(sharding.mesh(self.batch_size)))
+            like = self.stage.result(self._like(self.mesh()))
             best = self._checkpoints.restore_best(like)
             if best is not None:
                 return best
@@ -212,6 +217,10 @@ class Run:
     @property
     def _init_arguments(self) -> tuple[Any, ...]:
         return self.stage, self.seed, self.context, self._examples
+
+    def mesh(self) -> jax.sharding.Mesh:
+        """The devices that share a batch."""
+        return sharding.mesh(self.batch_size, f"{self.stage.budget}.batch_size")
 
     def _like(self, mesh: jax.sharding.Mesh) -> Any:
         _, shapes, *_ = self.abstract_step()
@@ -239,7 +248,7 @@ class SingleRun:
 
     def __init__(self, runs: Sequence[Run]):
         (self._run,) = runs
-        self._mesh = sharding.mesh(self._run.batch_size)
+        self._mesh = self._run.mesh()
         sharding.warm_up_collectives(self._mesh)
         self._constants = sharding.replicate(
             self._mesh, (self._run.hyper, self._run.context, self._run.seed)

@@ -41,12 +41,12 @@ class GradientStage(Protocol):
 
     Attributes:
       name: folder of the stage in the work directory, and heading.
+      budget: section of the settings with its `batch_size`, `epochs` and `steps`, such
+        as 'training'; see `settings.base.budget`.
     """
 
     name: str
-
-    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        """The section with `batch_size`, `epochs` and `steps` of the stage."""
+    budget: str
 
     def init(self, key: jax.Array, context: Context, examples: Batch) -> Any:
         """The state before the first update; its `step` counts finished updates.

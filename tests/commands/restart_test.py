@@ -28,10 +28,11 @@ UTAD = (
 
 
 def command(module, workdir, *arguments, nets=SCADN):
+    budget = "impression.training" if nets is UTAD else "training"
     return [
         sys.executable, "-m", f"jax_scadn.{module}", *nets,
-        f"--workdir={workdir}", f"--config.training.steps={STEPS}",
-        "--config.data.size=48", "--config.training.batch_size=4",
+        f"--workdir={workdir}", f"--config.{budget}.steps={STEPS}",
+        "--config.data.size=48", f"--config.{budget}.batch_size=4",
         "--config.training.checkpoint_every=1", "--config.training.log_every=1",
         *arguments,
     ]  # fmt: skip

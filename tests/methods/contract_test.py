@@ -34,10 +34,10 @@ def trained(config, folder):
     return jax.device_get(results)
 
 
-def steps_of(name, steps, **changes):
+def steps_of(name, steps):
     """With that many steps in the last stage."""
     field = "expert__training__steps" if name == "utad" else "training__steps"
-    return contract.resolved(name, **{field: steps} | changes)
+    return contract.resolved(name, **{field: steps})
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -137,7 +137,7 @@ def test_a_solution_is_the_same_each_time(name, tmp_path):
 
 def test_a_stage_does_not_resume_on_other_results_of_earlier_ones(tmp_path):
     trained(contract.resolved("utad"), tmp_path)
-    longer = contract.resolved("utad", training__steps=5, expert__training__steps=5)
+    longer = contract.resolved("utad", steps=5)
     with pytest.raises(errors.UserError, match="delete it to train this stage again"):
         trained(longer, tmp_path)
 
@@ -149,7 +149,7 @@ def test_two_variants_in_a_step_train_as_each_alone(name, tmp_path):
     With its usual eps Adam moves a weight by the sign of its gradient at first.
     """
     eps = "expert__eps" if name == "utad" else "optimizer__eps"
-    configs = [steps_of(name, 2, training__steps=2, **{eps: 1e-2}) for _ in range(2)]
+    configs = [contract.resolved(name, steps=2, **{eps: 1e-2}) for _ in range(2)]
     configs[1].seed = 1
     runs = [
         experiment.CategoryRun(config, tmp_path / f"together_{n}")
@@ -265,9 +265,7 @@ DEVICES = """
     one = sharding._mesh(1)
     whole, shared = sharding.mesh, sharding.scoring_mesh
     for name in contract.SUBJECTS:
-        config = contract.resolved(name, training__steps=1)
-        if name == "utad":
-            config.expert.training.steps = 1
+        config = contract.resolved(name, steps=1)
         results = []
         for devices in (4, 1):
             sharding.mesh = whole if devices == 4 else lambda *_: one

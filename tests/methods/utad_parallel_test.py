@@ -20,7 +20,9 @@ SCRIPT = """
     from jax_scadn.runtime import sharding
     from jax_scadn.training import loop, protocol
 
-    config = utad_tiny.settings(training__batch_size=8)
+    config = utad_tiny.settings(
+        impression__training__batch_size=8, expert__training__batch_size=8
+    )
     images = sources.load(config.data, 0).train.images()[:8]
     assert len(jax.devices()) == 4
 

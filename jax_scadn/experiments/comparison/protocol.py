@@ -16,9 +16,7 @@ _ORDER = ("data.size", "model.", "data.", "optimizer.", "loss.", "masks.", "sele
           "scoring.", "calibration.", "")  # fmt: skip
 # Settings of training that are free when the authors' code is run, like all settings
 # that training does not depend on.
-_OF_PROTOCOL = ("data.size", "training.", "expert.training.", "selection.")
-# Stages of training: prefix of their settings -> their name.
-_STAGES = {"": "training", "expert.": "training of the second stage"}
+_OF_PROTOCOL = ("data.size", "selection.")
 
 
 def ours(system: runs.System) -> str:
@@ -30,9 +28,9 @@ def ours(system: runs.System) -> str:
         for field in ("model.width", "model.blocks")
         if field in settings
     ]
-    stages = _stages(system)
-    parts += [f"{name}: {_budget(system, prefix)}" for prefix, name in stages]
-    if not stages:
+    budgets = system.first.budgets
+    parts += [f"{_stage(section)}: {_budget(system, section)}" for section in budgets]
+    if not budgets:
         parts.append(f"{_images(system)} training images")
     images = [run.results["images"] for run in _every(system)]
     for split, description in (
@@ -58,7 +56,9 @@ def differences(
     fields = system.first.fields
     described = sorted((name for name in fields if fields[name].words), key=_order)
     for field in dict.fromkeys([*described, *protocol.paper, *protocol.code]):
-        if field not in system.settings or field in varied or _is_budget(field):
+        if field not in system.settings or field in varied:
+            continue
+        if _is_budget(system, field):
             continue
         value = system.settings[field]
         said = {
@@ -71,7 +71,8 @@ def differences(
             theirs = _theirs({where: written(v) for where, v in said.items()})
             lines.append(f"{_named(field, fields)}: {written(value)}; {theirs}")
     budgets = [
-        _budget_difference(system, protocol, *stage) for stage in _stages(system)
+        _budget_difference(system, protocol, section)
+        for section in system.first.budgets
     ]
     return [line for line in budgets if line] + lines
 
@@ -168,10 +169,11 @@ def measured_differences(
             {sum(run.results["images"][split] for split in splits) for run in every},
         ),
     }
-    if system.first.has_budget:
+    if system.first.budgets:
+        first = system.first.budgets[0]
         known |= {
-            "steps": ("steps", {_steps(run, "") for run in every}),
-            "batch": ("batch", {system.settings["training.batch_size"]}),
+            "steps": ("steps", {_steps(run, first) for run in every}),
+            "batch": ("batch", {system.settings[f"{first}.batch_size"]}),
         }
     lines = []
     for key, (name, values) in known.items():
@@ -186,55 +188,52 @@ def measured_differences(
         if field in system.settings
         and fields[field].seen_by == "training"
         and not field.startswith(_OF_PROTOCOL)
+        and not _is_budget(system, field)
         and field not in varied
         and system.settings[field] != _comparable(value)
     ]
 
 
-def _stages(system: runs.System) -> list[tuple[str, str]]:
-    """Stages that are trained in steps."""
-    if not system.first.has_budget:
-        return []
-    return [
-        (prefix, name)
-        for prefix, name in _STAGES.items()
-        if f"{prefix}training.batch_size" in system.settings
-        and system.settings.get(f"{prefix}enabled", True)
-    ]
+def _stage(section: str) -> str:
+    """'training', or 'training of expert' where a stage has its own section."""
+    stage = section.removesuffix("training").rstrip(".")
+    return f"training of {stage}" if stage else "training"
 
 
-def _is_budget(field: str) -> bool:
-    return field.endswith(("training.batch_size", "training.epochs"))
+def _is_budget(system: runs.System, field: str) -> bool:
+    """Whether it belongs to a budget, also of a stage that is switched off."""
+    section, _, name = field.rpartition(".")
+    parts = ("batch_size", "epochs", "steps")
+    return name in parts and f"{section}.epochs" in system.first.fields
 
 
-def _steps(run: runs.Run, prefix: str) -> int:
+def _steps(run: runs.Run, section: str) -> int:
     settings = run.settings
-    batch = settings[f"{prefix}training.batch_size"]
+    batch = settings[f"{section}.batch_size"]
     epoch = pipeline.batches_per_epoch(run.results["images"]["train"], batch)
-    steps = settings[f"{prefix}training.steps"]
-    return steps or settings[f"{prefix}training.epochs"] * epoch
+    return settings[f"{section}.steps"] or settings[f"{section}.epochs"] * epoch
 
 
-def _budget(system: runs.System, prefix: str) -> str:
+def _budget(system: runs.System, section: str) -> str:
     every = _every(system)
-    batch = system.settings[f"{prefix}training.batch_size"]
+    batch = system.settings[f"{section}.batch_size"]
     epochs = [
-        _steps(run, prefix) * batch / run.results["images"]["train"] for run in every
+        _steps(run, section) * batch / run.results["images"]["train"] for run in every
     ]
     return (
-        f"{_range(_steps(run, prefix) for run in every)} steps of {batch} images, "
+        f"{_range(_steps(run, section) for run in every)} steps of {batch} images, "
         f"{_range(epochs)} epochs of {_images(system)} images"
     )
 
 
 def _budget_difference(
-    system: runs.System, protocol: papers.Protocol, prefix: str, name: str
+    system: runs.System, protocol: papers.Protocol, section: str
 ) -> str | None:
     """Budgets of ours and of the paper, each in steps and epochs; None if equal."""
     said, equal = {}, False
     for where, values in (("paper", protocol.paper), ("code", protocol.code)):
-        epochs = values.get(f"{prefix}training.epochs")
-        batch = values.get(f"{prefix}training.batch_size")
+        epochs = values.get(f"{section}.epochs")
+        batch = values.get(f"{section}.batch_size")
         if epochs is None or batch is None:
             continue
         every = _every(system)
@@ -243,13 +242,13 @@ def _budget_difference(
             f"{epochs} epochs in batches of {batch}, {_range(steps)} steps on all "
             f"normal images of these data"
         )
-        ours_ = [_steps(run, prefix) for run in every]
-        same_batch = batch == system.settings[f"{prefix}training.batch_size"]
+        ours_ = [_steps(run, section) for run in every]
+        same_batch = batch == system.settings[f"{section}.batch_size"]
         equal |= same_batch and ours_ == steps
     if equal:
         return None
     theirs = _theirs(said) if said else "the paper does not say how long"
-    return f"{name}: {_budget(system, prefix)}; {theirs}"
+    return f"{_stage(section)}: {_budget(system, section)}; {theirs}"
 
 
 def _published_steps(run: runs.Run, epochs: int, batch: int) -> int:

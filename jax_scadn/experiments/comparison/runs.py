@@ -35,7 +35,8 @@ class Run:
       path: its work directory.
       settings: by full name, such as 'data.size'.
       results: of `evaluation.evaluate`.
-      has_budget: whether the method is trained in steps; closed-form ones are not.
+      budgets: sections of the settings with the budgets of its stages, in their order;
+        () where none is trained in steps.
       ablation: key of an ablation of settings; '' outside of one.
       variant: of that ablation, or ''.
     """
@@ -43,7 +44,7 @@ class Run:
     path: pathlib.Path
     settings: Mapping[str, Any]
     results: Mapping[str, Any]
-    has_budget: bool = True
+    budgets: tuple[str, ...] = ()
     ablation: str = ""
     variant: str = ""
 
@@ -251,7 +252,11 @@ def _load(
                     path,
                     resolve.flat(config),
                     _read(path / RESULTS, _KEYS),
-                    has_budget=not all(map(protocol.is_closed_form, stages)),
+                    budgets=tuple(
+                        stage.budget
+                        for stage in stages
+                        if not protocol.is_closed_form(stage)
+                    ),
                     variant=variant,
                 )
             )

@@ -19,7 +19,7 @@ from jax_scadn.losses import adversarial
 from jax_scadn.losses import reconstruction as reconstruction_losses
 from jax_scadn.networks import discriminator, generator
 from jax_scadn.scoring import masks
-from jax_scadn.training import protocol
+from jax_scadn.training import optimizers, protocol
 
 Params = Any
 
@@ -89,6 +89,7 @@ class InpaintingStage:
     dtype: str
 
     name = "inpainting"
+    budget = "training"
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> InpaintingStage:
@@ -130,9 +131,6 @@ class InpaintingStage:
         return optax.scale_by_adam(b1=self.b1, b2=self.b2, eps=self.eps)
 
     # What the loop asks for, see `protocol.GradientStage`.
-
-    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        return config.training
 
     def result(self, state: State) -> Params:
         """The generator's parameters."""
@@ -225,13 +223,15 @@ class InpaintingStage:
     ) -> tuple[State, dict[str, jax.Array]]:
         """One simultaneous update of both networks under given masks."""
         grads = self.gradients(state, hyper, images_bhwc, masks_bhw)
-        params_g, optimizer_g = self._adam_step(
+        params_g, optimizer_g = optimizers.descend(
+            self.adam,
             hyper.learning_rate,
             grads.generator,
             state.generator_optimizer,
             state.generator,
         )
-        params_d, optimizer_d = self._adam_step(
+        params_d, optimizer_d = optimizers.descend(
+            self.adam,
             hyper.discriminator_learning_rate,
             grads.discriminator,
             state.discriminator_optimizer,
@@ -321,8 +321,3 @@ class InpaintingStage:
             "discriminator_gradient_norm": optax.tree.norm(grads_d),
         }
         return Gradients(grads_g, grads_d, spectral, metrics)
-
-    def _adam_step(self, learning_rate, grads, moments, params):
-        direction, moments = self.adam.update(grads, moments)
-        params = jax.tree.map(lambda p, d: p - learning_rate * d, params, direction)
-        return params, moments

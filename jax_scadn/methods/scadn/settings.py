@@ -7,6 +7,7 @@ import ml_collections
 from jax_scadn.losses import adversarial
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import masks
+from jax_scadn.settings import base
 from jax_scadn.settings.fields import Field
 
 # What the paper says and what its authors' public code does where they differ.
@@ -35,6 +36,7 @@ FIELDS = {
         "'reference': the authors' public code; 'paper': where the paper differs",
         choices=tuple(PRESETS),
     ),
+    **base.budget(),
     "masks.stripe_pairs": Field(
         (2, 4, 8),
         "of each scale; a stripe is size / (2 pairs) wide",
@@ -91,6 +93,7 @@ FIELDS = {
     "loss.feature_matching_weight": Field(
         0.0, "of L1 between discriminator features; 0 = off", least=0
     ),
+    **base.adam(1e-4, b1=0.0, b2=0.9),
     "optimizer.learning_rate": Field(
         1e-4, "of the generator, Adam", above=0, words="learning rate"
     ),
@@ -101,9 +104,6 @@ FIELDS = {
         above=0,
         words="discriminator's learning rate",
     ),
-    "optimizer.b1": Field(0.0, "of Adam", least=0, below=1),
-    "optimizer.b2": Field(0.9, "of Adam", least=0, below=1),
-    "optimizer.eps": Field(1e-8, "of Adam", above=0),
     "selection.keep": Field(
         None,
         "which weights; 'best': lowest error on normal training images",

@@ -96,6 +96,7 @@ class ExpertStage:
     dtype: str
 
     name = "expert"
+    budget = "expert.training"
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> ExpertStage:
@@ -137,9 +138,6 @@ class ExpertStage:
         return optimizers.adam(self.b1, self.b2, self.eps, self.weight_decay)
 
     # What the loop asks for, see `protocol.GradientStage`.
-
-    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        return config.expert.training
 
     def result(self, state: State) -> Params:
         return state.experts

@@ -109,6 +109,7 @@ class ImpressionStage:
     dtype: str
 
     name = "impression"
+    budget = "impression.training"
 
     @classmethod
     def from_config(cls, config: ml_collections.ConfigDict) -> ImpressionStage:
@@ -166,9 +167,6 @@ class ImpressionStage:
         return optimizers.sgd(self.momentum, self.weight_decay)
 
     # What the loop asks for, see `protocol.GradientStage`.
-
-    def budget(self, config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-        return config.training
 
     def result(self, state: State) -> Params:
         """IE-Net's variables: 'params' and 'batch_stats'."""

@@ -25,14 +25,14 @@ from jax_scadn.settings.fields import Field
 # the epochs of stage 2, which neither tells, are the same in both.
 PRESETS = {
     "reference": {
-        "training.batch_size": 128,
-        "training.epochs": 400,
+        "impression.training.batch_size": 128,
+        "impression.training.epochs": 400,
         "impression.image_gan_weight": 0.1,
         "expert.content_weight": 1.0,
     },
     "paper": {
-        "training.batch_size": 4,
-        "training.epochs": 200,
+        "impression.training.batch_size": 4,
+        "impression.training.epochs": 200,
         "impression.image_gan_weight": 0.0,
         "expert.content_weight": 0.0,
     },
@@ -45,16 +45,6 @@ FIELDS = {
         choices=tuple(PRESETS),
     ),
     "data.size": Field(256, "pixels, both sides; see `check` for multiples", least=1),
-    "training.batch_size": Field(
-        None, "of stage 1: images, over all devices", type=int, least=1
-    ),
-    "training.epochs": Field(
-        None,
-        "of stage 1: passes over the training images",
-        type=int,
-        least=0,
-        resumable=True,
-    ),
     "scoring.distance": dataclasses.replace(
         base.FIELDS["scoring.distance"], default="pm"
     ),
@@ -105,6 +95,7 @@ FIELDS = {
     ),
     "impression.momentum": Field(0.9, "of SGD", least=0, below=1),
     "impression.weight_decay": Field(1e-4, "added to the gradient", least=0),
+    **base.budget("impression.training", batch_size=None, epochs=None),
     # Stage 2: Expert-Net.
     "expert.enabled": Field(True, "False: the map is d(I, M), and there is no stage 2"),
     "expert.guidance": Field(
@@ -126,24 +117,12 @@ FIELDS = {
         1.0, "of L1 of the details of reconstruction and image", least=0
     ),
     "expert.content_weight": Field(None, "of L1 of contents", type=float, least=0),
-    "expert.learning_rate": Field(1e-4, "of Adam", above=0),
-    "expert.b1": Field(0.5, "of Adam", least=0, below=1),
-    "expert.b2": Field(0.999, "of Adam", least=0, below=1),
-    "expert.eps": Field(1e-8, "of Adam", above=0),
+    **base.adam(1e-4, b1=0.5, b2=0.999, section="expert"),
     "expert.weight_decay": Field(1e-4, "added to the gradient", least=0),
     "expert.halve_every": Field(
         50_000, "steps between halvings of the learning rate", least=1
     ),
-    "expert.training.batch_size": Field(1, "images, over all devices", least=1),
-    "expert.training.epochs": Field(
-        200, "passes over the training images", least=0, resumable=True
-    ),
-    "expert.training.steps": Field(
-        0,
-        "if not 0: this many updates, whatever the epochs say",
-        least=0,
-        resumable=True,
-    ),
+    **base.budget("expert.training", batch_size=1),
 }
 
 
@@ -162,16 +141,10 @@ def check(config: ml_collections.ConfigDict) -> None:
         )
     _check_size(config)
     information = impression.local_weight > 0 or impression.global_weight > 0
-    if information and config.training.batch_size < 2:
+    if information and impression.training.batch_size < 2:
         raise errors.UserError(
-            "--config.training.batch_size=1: must be at least 2, since mutual "
-            "information compares an image with another one"
-        )
-    schedule = config.expert.training
-    if config.expert.enabled and not schedule.steps and not schedule.epochs:
-        raise errors.UserError(
-            "--config.expert.training.epochs or --config.expert.training.steps must be "
-            "at least 1"
+            "--config.impression.training.batch_size=1: must be at least 2, since "
+            "mutual information compares an image with another one"
         )
 
 
