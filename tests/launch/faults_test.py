@@ -38,7 +38,7 @@ def compiled(tmp_path_factory):
 
 
 def alone(folder, *arguments):
-    """The work directory of one process that nothing happens to."""
+    """The work directory of one undisturbed process."""
     status, _, error = processes.finish(
         processes.start(folder / "run", 1, 1, *arguments)
     )
@@ -64,17 +64,17 @@ def report(what, began, status, error):
             print("   ", line[:300])
 
 
-def goes_on(workdir, expected, count, *arguments):
-    """The same command ends in the same losses and table."""
+def resumes(workdir, expected, count, *arguments):
+    """The same command resumes, with the same losses and table at the end."""
     again = processes.start(workdir, count, 2, *arguments)
     status, _, error = processes.finish(again)
     assert status == 0, error[-3000:]
-    found, wanted = processes.losses(workdir), processes.losses(expected)
-    assert list(found) == list(wanted)
+    resumed, wanted = processes.losses(workdir), processes.losses(expected)
+    assert list(resumed) == list(wanted)
     for step in wanted:
-        assert found[step] == pytest.approx(wanted[step], rel=1e-4)
+        assert resumed[step] == pytest.approx(wanted[step], rel=1e-4)
     assert processes.table(workdir) == processes.table(expected)
-    print(f"    gone on with as {count} x 2: same losses, same table")
+    print(f"    resumed as {count} x 2: same losses, same table")
 
 
 def pid(process, number):
@@ -125,7 +125,7 @@ def test_a_process_is_killed(tmp_path, expected, moment, victim):
     report(f"kill -9 of process {victim} in {moment}", began, status, error)
     assert status == 128 + signal.SIGKILL
     assert f"process {victim} was ended by SIGKILL" in error
-    goes_on(tmp_path, expected, 1 + victim)
+    resumes(tmp_path, expected, 1 + victim)
 
 
 @pytest.mark.parametrize("victim", [0, 1, "launch.local", "launch.local, by Ctrl-C"])
@@ -140,8 +140,8 @@ def test_sigterm_saves_and_ends_all(tmp_path, expected_of_many, victim):
     report(f"SIGTERM to {victim}", began, status, error)
     print("   ", *[line for line in out.splitlines() if "saved at" in line])
     assert status == 0
-    assert out.count("; the same command goes on") == 1
-    goes_on(tmp_path, expected_of_many, 2 if victim == 0 else 1, MANY)
+    assert out.count("; run the same command again to resume") == 1
+    resumes(tmp_path, expected_of_many, 2 if victim == 0 else 1, MANY)
 
 
 def test_sigterm_after_the_last_step_changes_nothing(tmp_path, expected):
@@ -195,12 +195,12 @@ def test_flags_that_do_not_suffice(tmp_path, flags):
 @pytest.mark.parametrize(
     ("moment", "message"),
     [
-        # Steps go on while the disk fills up.
+        # Training continues while the disk fills up.
         (
             "checkpoints/last/3",
             r"step (\d+) cannot .* of step (\d+) is whole",
         ),
-        (CALIBRATED, "goes on from the last checkpoint"),
+        (CALIBRATED, "run the same command again to resume"),
     ],
 )
 def test_the_disk_is_full(tmp_path, expected, moment, message):
@@ -238,7 +238,7 @@ def test_the_disk_is_full(tmp_path, expected, moment, message):
         status, _, error = processes.finish(processes.start(workdir, 2, 2))
         assert status == 0, error[-3000:]
         assert processes.table(workdir) == processes.table(expected)
-        print("    gone on with: same table")
+        print("    resumed: same table")
     finally:
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
@@ -269,6 +269,6 @@ def test_the_file_system_stalls(tmp_path, expected):
         thaw.join()
         assert status == 2
         assert "no progress for 120 s" in error
-        goes_on(workdir, expected, 2)
+        resumes(workdir, expected, 2)
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)

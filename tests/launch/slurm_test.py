@@ -186,7 +186,7 @@ def test_two_processes_train_save_at_sigterm_and_are_queued_again(cluster, tmp_p
     )
     assert wait_for(cluster, job, tmp_path) == ["COMPLETED"]
     log = "".join(path.read_text() for path in tmp_path.glob("*.log"))
-    assert "the same command goes on" in log
+    assert "run the same command again to resume" in log
     assert steps(workdir) == list(range(1, 61))
     assert (workdir / "evaluation" / "results.md").exists()
 
