@@ -1,4 +1,4 @@
-"""Results beside published numbers: `python -m jax_scadn.compare RUN_DIR...`.
+"""Compares results with published numbers: `python -m jax_scadn.compare RUN_DIR...`.
 
 Takes directories of trainings, of many categories or seeds, and of ablations. Prints,
 for each protocol of ours, a table with the paper's numbers and the baselines, and

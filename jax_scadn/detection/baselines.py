@@ -1,4 +1,4 @@
-"""Baselines beside the trained detector: reference images, once for each data set."""
+"""Baselines of a trained detector: reference images, once for each data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibration: thresholds and colours from normal images, and from these alone."""
+"""Calibration: thresholds and colours from normal images only."""
 
 from __future__ import annotations
 

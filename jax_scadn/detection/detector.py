@@ -107,7 +107,7 @@ class Detector:
     def score_split(self, split: records.Split) -> Iterator[tuple[np.ndarray, Scored]]:
         """Scores a split in order; yields indices and scores, batch by batch."""
         for batch in pipeline.padded_batches(split, self.batch_size):
-            count = int(np.sum(batch["_mask"]))  # padding stands at the end
+            count = int(np.sum(batch["_mask"]))  # padding is at the end
             scored, _ = self._score(batch["image"], self.batch_size)
             yield batch["index"][:count], _first(count, scored)
 
@@ -239,7 +239,7 @@ def _first(count: int, scored: Scored) -> Scored:
 
 
 def is_saved(workdir: pathlib.Path) -> bool:
-    """Whether a work directory holds a whole detector."""
+    """Whether a work directory has a complete detector."""
     return distributed.broadcast_from_primary(
         (workdir / "detector" / _CALIBRATION).exists()
     )

@@ -21,7 +21,7 @@ from jax_scadn.runtime import distributed, errors, files
 STEM = "results"
 SCORES = "images.csv"
 ALL = "all"
-NEIGHBOURS = 4  # training images that are shown beside an anomalous one
+NEIGHBOURS = 4  # training images next to an anomalous one
 # Metric -> heading of its column.
 COLUMNS = {
     ("image", "auroc"): "image AUROC",
@@ -68,18 +68,18 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Scores the test split, and writes tables, a ROC plot and contact sheets.
 
-    All processes score; process 0 alone writes.
+    All processes score; only process 0 writes.
 
     Args:
       detector: calibrated.
       dataset: its training images are those of the baselines.
       folder: gets `results.json`, `.csv`, `.md`, `images.csv` (`read_scores`),
         `roc.png` and `sheet.png`; where the method has a code for each image, also
-        `neighbours.png`: the anomalous images of the sheet beside the training images
+        `neighbours.png`: the anomalous images of the sheet next to the training images
         whose codes are the nearest.
 
     Returns:
-      What `results.json` holds: for each detector the metrics over all test images
+      The contents of `results.json`: for each detector the metrics over all test images
       and for each kind of defect, how the thresholds did, the merges of scales, and
       the number of weights of each part.
       Over all images the image AUROC has its 95 % interval (`uncertainty`), or None
@@ -95,7 +95,7 @@ def evaluate(
         scores.append(scored.scores)
         means.append(scored.scale_means)
         drawn |= {
-            index: {name: made[n] for name, made in scored.pictures.items()}
+            index: {name: picture[n] for name, picture in scored.pictures.items()}
             for n, index in enumerate(indices.tolist())
             if index in shown
         }
@@ -176,7 +176,7 @@ def evaluate(
             folder / "neighbours.png",
         )
     _write_scores(test, every, folder / SCORES)
-    # Last: who finds the tables finds the rest too.
+    # Last: where the tables are, the rest is, too.
     tables.write(results, rows(results), folder, STEM)
     return results
 
@@ -304,7 +304,7 @@ def _interval(labels, scores) -> list[float] | None:
 
 
 def _merges(labels, means, statistics) -> dict[str, Any] | None:
-    """Image AUROC of each way to merge the scales, and of each scale alone.
+    """Image AUROC of each way to merge the scales, and of each single scale.
 
     Args:
       labels: of the images.

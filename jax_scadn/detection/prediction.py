@@ -28,7 +28,7 @@ FIELDS = ("path", "score", "threshold", "decision", "anomalous_share", "scale",
 
 
 def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
-    """The images that a file name, a folder or a pattern stands for, sorted.
+    """The images of a file name, a folder or a pattern, sorted.
 
     Args:
       pattern: what to look for.
@@ -43,8 +43,8 @@ def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
     if path.is_dir():
         images = folder_lib.find_images(path)
     else:
-        found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
-        images = [p for p in found if p.suffix.lower() in folder_lib.IMAGE_ENDINGS]
+        matches = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+        images = [p for p in matches if p.suffix.lower() in folder_lib.IMAGE_ENDINGS]
     drawn = (output / OVERLAYS).resolve()
     images = [p for p in images if not p.resolve().is_relative_to(drawn)]
     if not images:

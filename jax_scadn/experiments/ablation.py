@@ -76,16 +76,16 @@ def collect(
       errors.UserError: nothing to vary, a name twice, or an option that is not
         FIELD=VALUE,VALUE.
     """
-    found: dict[str, Changes] = {}
+    declared: dict[str, Changes] = {}
 
     def add(name: str, changes: Changes) -> None:
-        if name in found:
+        if name in declared:
             raise errors.UserError(f"the sweep has two variants named {name!r}")
-        found[name] = dict(changes)
+        declared[name] = dict(changes)
 
     if sweep is not None:
         sweep(add)
-    if not (found or options or len(seeds) > 1 or allow_single):
+    if not (declared or options or len(seeds) > 1 or allow_single):
         raise errors.UserError(
             "nothing to vary: take settings with a function sweep(add), such as "
             "configs/ablation_mvtec.py, or give --sweep=FIELD=VALUE,VALUE or "
@@ -93,7 +93,7 @@ def collect(
         )
     axes = [_axis(option) for option in options]
     combined = {}
-    for name, changes in (found or {"": {}}).items():
+    for name, changes in (declared or {"": {}}).items():
         for point in itertools.product(*axes):
             label = ",".join([name] * bool(name) + [text for text, _, _ in point])
             values = {field: value for _, field, value in point}
@@ -258,7 +258,7 @@ def _trainings(tasks: Sequence[Task]) -> list[Training]:
 def _batches(
     trainings: Sequence[Training], batching: str, variants_per_batch: int
 ) -> list[list[Training]]:
-    """What is stepped together: trainings whose stages and batches are the same."""
+    """Batches of trainings whose stages and batches are the same."""
     if batching == "map":
         return [[one] for one in trainings]
     alike: dict[Any, list[Training]] = {}

@@ -49,19 +49,19 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
-    """Evaluates one trained category, or all that stand in the work directory."""
+    """Evaluates one trained category, or all in the work directory."""
     if (workdir / detector.CONFIG).exists():
         _evaluate_one(workdir, data_path)
         return
-    found = sorted(path.parent for path in workdir.glob(f"*/{detector.CONFIG}"))
-    if not found:
+    folders = sorted(path.parent for path in workdir.glob(f"*/{detector.CONFIG}"))
+    if not folders:
         raise errors.UserError(
             f"{workdir} has no training; give a --workdir that jax_scadn.train wrote"
         )
-    for folder in found:
+    for folder in folders:
         print(folder.name)
         _evaluate_one(folder, data_path)
-    _summarise(workdir, [folder.name for folder in found])
+    _summarise(workdir, [folder.name for folder in folders])
 
 
 class CategoryRun:
@@ -159,7 +159,7 @@ class CategoryRun:
 
 
 def is_finished(workdir: pathlib.Path) -> bool:
-    """Whether a work directory holds a detector and its results."""
+    """Whether a work directory has a detector and its results."""
     return detector.is_saved(workdir) and distributed.broadcast_from_primary(
         _results(workdir).exists()
     )
@@ -305,7 +305,7 @@ def _summarise(workdir: pathlib.Path, categories) -> None:
         if path.exists():
             every.append(json.loads(path.read_text()))
     if len(every) < len(categories):
-        return  # a mean over what happens to be there would mislead
+        return  # a mean over some categories would mislead
     rows = evaluation.summary_rows(every)
     tables.write({"categories": every}, rows, workdir, "summary")
     print(tables.markdown(rows))
@@ -322,7 +322,7 @@ def _refuse_other_settings(
     """
     path = workdir / detector.CONFIG
     kept = ("checkpoints", "*/checkpoints", "detector")
-    trained = any(found for pattern in kept for found in workdir.glob(pattern))
+    trained = any(any(workdir.glob(pattern)) for pattern in kept)
     if path.exists() and trained:
         ours = resolve.flat(config)
         theirs = resolve.flat(methods.read(path))

@@ -1,7 +1,7 @@
 """Methods of anomaly detection, one module or package each.
 
-A method is found by the name of its module, or by the dotted path of a module of the
-user's own. The module has
+A method is named by its module, or by the dotted path of a module of the user's own.
+The module has
 
     FIELDS          its settings beside, or in place of, those of `settings.base`
     Method          see `base.Method`

@@ -96,8 +96,8 @@ class AutoencoderStage:
         """One update by the mean of (x - f(x))^2, or of 1 - SSIM(x, f(x))."""
 
         def loss(params):
-            made = self.reconstruct(params, batch["image"])
-            return reconstruction.LOSSES[self.loss](made, batch["image"])
+            output = self.reconstruct(params, batch["image"])
+            return reconstruction.LOSSES[self.loss](output, batch["image"])
 
         rate = hyper["learning_rate"] / (1 + hyper["decay"] * state.step)
         return state_lib.update(state, optax.scale_by_adam(*self.adam), rate, loss)
@@ -111,8 +111,8 @@ class AutoencoderStage:
 
     def preview(self, result, hyper, context, batch) -> jax.Array:
         """Images and their reconstructions."""
-        made = self.reconstruct(result, batch["image"])
-        return jnp.concatenate([batch["image"], made], axis=2)
+        output = self.reconstruct(result, batch["image"])
+        return jnp.concatenate([batch["image"], output], axis=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +145,6 @@ class Method(base.Method):
 
     def maps(self, variables, images_bhwc: jax.Array, shared_by=None) -> base.Maps:
         """The distance at each pixel."""
-        made = self.autoencoder.reconstruct(variables["autoencoder"], images_bhwc)
-        maps = self.distance.between(variables[base.FROZEN])(images_bhwc, made)
-        return base.Maps(maps[:, None], pictures={"reconstruction": made[:, None]})
+        output = self.autoencoder.reconstruct(variables["autoencoder"], images_bhwc)
+        maps = self.distance.between(variables[base.FROZEN])(images_bhwc, output)
+        return base.Maps(maps[:, None], pictures={"reconstruction": output[:, None]})

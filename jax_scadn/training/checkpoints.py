@@ -18,7 +18,7 @@ class _Manager(ocp.CheckpointManager):
     """Does not ask for SIGTERM by the number of the step it saves, as Orbax would.
 
     `distributed.preempted` counts its own calls, and JAX tells of the call to stop at
-    by its number, once: of two who count differently the wrong one may be told.
+    by its number, once: if two counted differently, one would miss it.
     """
 
     def reached_preemption(self, step: int) -> bool:
@@ -32,7 +32,7 @@ class Checkpoints:
     save leaves the previous one.
 
     Attributes:
-      folder: where `last/<step>` and `best/<step>` stand.
+      folder: gets `last/<step>` and `best/<step>`.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -63,7 +63,7 @@ class Checkpoints:
           step: of the state.
           state: to keep.
           iterator: over the data.
-          origin: `digest` of what the training stands on; see `restore`.
+          origin: `digest` of what the training depends on; see `restore`.
 
         Raises:
           errors.UserError: it cannot be written, such as to a full disk.
@@ -89,7 +89,7 @@ class Checkpoints:
         """
         step = self._last.latest_step()
         try:
-            found = self._last.restore(
+            saved = self._last.restore(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardRestore(like),
@@ -97,13 +97,13 @@ class Checkpoints:
                     origin=ocp.args.JsonRestore(),
                 ),
             )
-            if found["origin"] != {"sha256": origin}:
+            if saved["origin"] != {"sha256": origin}:
                 raise errors.UserError(
                     f"{self.folder} was trained with other results of the stages "
                     "before it; delete it to train this stage again"
                 )
-            iterator.set_state(found["data"])
-            return found["state"]
+            iterator.set_state(saved["data"])
+            return saved["state"]
         except (ValueError, KeyError, OSError) as error:
             raise errors.UserError(
                 f"checkpoint {self.folder / 'last' / str(step)} cannot be restored: "

@@ -15,7 +15,7 @@ class PreemptionGuard:
 
     In a thread that is not the main one, such as a notebook's, signals stay as they
     are: Python lets no other thread handle them. Where there are many processes, JAX
-    takes SIGTERM, and tells all of them.
+    takes SIGTERM, and informs all of them.
     """
 
     def __init__(self):

@@ -71,7 +71,7 @@ class GradientStage(Protocol):
           state: before the update.
           hyper: see `hyperparameters`.
           context: see `Context`.
-          key: of this step alone.
+          key: of this step only.
           batch: 'image': (B, H, W, C) float32 in [0, 1].
         """
 

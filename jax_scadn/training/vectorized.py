@@ -77,8 +77,8 @@ class VectorizedRuns:
         self._split = sharding.batch_sharding(self._mesh)
         # Where the devices are not filled evenly, copies that never step are added.
         self._padding = [len(runs) - 1] * (count - len(runs))
-        alone = sharding.mesh(1)
-        self._states = self._put([run.start(alone) for run in runs])
+        single = sharding.mesh(1)
+        self._states = self._put([run.start(single) for run in runs])
         self._hypers = self._put([run.hyper for run in runs])
         self._earlier = self._put([run.context.earlier for run in runs])
         self._seeds = self._put([run.seed for run in runs])
@@ -113,7 +113,7 @@ class VectorizedRuns:
         return losses
 
     def _put(self, trees: Sequence[Any]) -> Any:
-        """Stacked on the host, so that no device holds all of them."""
+        """Stacked on the host, so that no device has to store all of them."""
         padded = [*trees, *(trees[n] for n in self._padding)]
         return jax.device_put(stack(padded), self._split)
 

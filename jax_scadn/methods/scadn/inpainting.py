@@ -49,7 +49,7 @@ class State:
 class Hyperparameters:
     """What varies between the runs of an ablation, as arrays and not control flow."""
 
-    masks_mhw: jax.Array  # 1 where removed
+    masks_mhw: jax.Array  # 1 where masked
     mask_probabilities: jax.Array  # (masks,)
     mask_value: jax.Array  # value of masked pixels
     masked_weight: jax.Array
@@ -260,10 +260,10 @@ class InpaintingStage:
         power iteration: real, fake for its own loss, fake for the generator's.
         """
         masks_bhw1 = masks_bhw[..., None]
-        removed = masks.apply_mask(images_bhwc, masks_bhw1, hyper.mask_value)
+        masked = masks.apply_mask(images_bhwc, masks_bhw1, hyper.mask_value)
 
         def inpaint(params_g):
-            return self.generator.apply({"params": params_g}, removed)
+            return self.generator.apply({"params": params_g}, masked)
 
         def discriminate(params_d, spectral, images):
             (logits, features), variables = self.discriminator.apply(

@@ -74,15 +74,15 @@ class Method(base.Method):
 
     @functools.cached_property
     def masks_mhw(self):
-        """The striped masks, 1 where removed."""
+        """The striped masks, 1 where masked."""
         return masks.striped(self.inpainting.size, self.stripe_pairs)
 
     def inpaint(self, generator: Params, images_bhwc: jax.Array, mask_hw: jax.Array):
-        """The generator's output where one mask removes pixels, (B, H, W, C)."""
-        removed = masks.apply_mask(
+        """The generator's output under one mask, (B, H, W, C)."""
+        masked = masks.apply_mask(
             images_bhwc, mask_hw[None, :, :, None], self.mask_value
         )
-        return self.inpainting.generator.apply({"params": generator}, removed)
+        return self.inpainting.generator.apply({"params": generator}, masked)
 
     def candidates(
         self,
@@ -94,7 +94,7 @@ class Method(base.Method):
         """Each scale's error map (B, K, H, W) and inpainted image (B, K, H, W, C).
 
         Under a mask the error is the distance between the image and the image with
-        its removed pixels inpainted, taken at those pixels (Eq. 6 where the distance
+        its masked pixels inpainted, taken at those pixels (Eq. 6 where the distance
         is the squared error). Some images under some vmapped masks are inpainted at a
         time, see `chunk_sizes`, which bounds the memory.
 
@@ -125,8 +125,8 @@ class Method(base.Method):
             )
 
         groups = images_bhwc.reshape(-1, together, *images_bhwc.shape[1:])
-        found = jax.lax.map(of_images, groups)
-        maps, pictures = (array.reshape(-1, *array.shape[2:]) for array in found)
+        mapped = jax.lax.map(of_images, groups)
+        maps, pictures = (array.reshape(-1, *array.shape[2:]) for array in mapped)
         if shared_by:
             maps = jax.lax.pmax(maps, shared_by)
             pictures = jax.lax.psum(pictures, shared_by)

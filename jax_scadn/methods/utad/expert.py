@@ -54,7 +54,7 @@ class Hyperparameters:
 
 
 class Translated(NamedTuple):
-    """What Expert-Net makes of images and their impressions.
+    """Expert-Net's outputs for images and their impressions.
 
     Attributes:
       reconstruction: I^ = Dec_I(content of M, detail of I), in [0, 1].
@@ -207,7 +207,7 @@ class ExpertStage:
     ) -> Translated:
         """From impressions to images and from images to impressions.
 
-        Without guidance the decoders are told noise in the place of details. In
+        Without guidance the decoders get noise in place of details. In
         training each image draws its own; without a key all images of all calls get
         the same, so that a score depends on nothing but its image.
 
@@ -302,24 +302,26 @@ class ExpertStage:
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The weighted sum of both directions' L1 losses, and its terms.
 
-        What is made has to look like its target, and to give back the detail and the
-        content that it was made of.
+        Outputs match their targets, and their details and contents those that they were
+        decoded from.
         """
-        made = self.translate(experts, images_bhwc, impressions_bhwc, key)
-        image = _l1(made.reconstruction, images_bhwc) * _PICTURE_SCALE
-        impression = _l1(made.naive_impression, impressions_bhwc) * _PICTURE_SCALE
+        translated = self.translate(experts, images_bhwc, impressions_bhwc, key)
+        image = _l1(translated.reconstruction, images_bhwc) * _PICTURE_SCALE
+        impression = _l1(translated.naive_impression, impressions_bhwc) * _PICTURE_SCALE
         loss = hyper.image_weight * image + hyper.impression_weight * impression
         metrics = {"reconstruction_loss": image, "naive_impression_loss": impression}
         if self.detail_loss:
-            detail = self._detail(experts["image"], made.reconstruction)
-            metrics["detail_loss"] = _l1(detail, made.image_detail)
+            detail = self._detail(experts["image"], translated.reconstruction)
+            metrics["detail_loss"] = _l1(detail, translated.image_detail)
             loss += hyper.detail_weight * metrics["detail_loss"]
         if self.content_loss:
-            of_reconstruction = self._content(experts["image"], made.reconstruction)
-            of_naive = self._content(experts["impression"], made.naive_impression)
+            of_reconstruction = self._content(
+                experts["image"], translated.reconstruction
+            )
+            of_naive = self._content(experts["impression"], translated.naive_impression)
             metrics["content_loss"] = _l1(
-                of_reconstruction, made.impression_content
-            ) + _l1(of_naive, made.image_content)
+                of_reconstruction, translated.impression_content
+            ) + _l1(of_naive, translated.image_content)
             loss += hyper.content_weight * metrics["content_loss"]
         return loss, {"expert_loss": loss, **metrics}
 

@@ -22,7 +22,7 @@ from jax_scadn.settings.fields import Field
 
 # What the paper says and what the authors' public settings say where they differ. The
 # paper has no image discriminator and no content loss; its numbers that were lost, and
-# the epochs of stage 2, which neither tells, are the same in both.
+# the epochs of stage 2, which neither gives, are the same in both.
 PRESETS = {
     "reference": {
         "impression.training.batch_size": 128,
@@ -99,7 +99,9 @@ FIELDS = {
     # Stage 2: Expert-Net.
     "expert.enabled": Field(True, "False: the map is d(I, M), and there is no stage 2"),
     "expert.guidance": Field(
-        "detail", "what the decoders are told", choices=("detail", "noise")
+        "detail",
+        "what the decoders get besides the content",
+        choices=("detail", "noise"),
     ),
     "expert.width": Field(64, "channels of the first layers", least=1),
     "expert.blocks": Field(

@@ -133,7 +133,7 @@ class EfficientNetLite0(nn.Module):
         """Features by the names of their stages.
 
         Args:
-          images_bhwc: (B, H, W, 1 or 3), floats in [0, 1], RGB; grey stands for all
+          images_bhwc: (B, H, W, 1 or 3), floats in [0, 1], RGB; grey is taken for all
             three colours.
 
         Returns:

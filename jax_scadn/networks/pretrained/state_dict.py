@@ -84,7 +84,7 @@ def load(path: str | pathlib.Path, network: str) -> dict[str, np.ndarray]:
 
     Args:
       path: of the file. A .pth needs PyTorch and is read with `weights_only=True`.
-      network: such as 'generator'; if the file holds a dict of state dicts, as the
+      network: such as 'generator'; if the file is a dict of state dicts, as the
         authors' code writes it, the one of this name is used.
 
     Raises:

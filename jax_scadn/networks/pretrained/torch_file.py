@@ -1,7 +1,7 @@
 """PyTorch state dicts, read without PyTorch: .pth of both kinds, and .safetensors.
 
 A .pth is a pickle, which may call any function there is as it is read. Here it may name
-ordered dicts, tensors and the types of their numbers, for which stand-ins that do
+ordered dicts, tensors and the types of their numbers, for which placeholders that do
 nothing take their place; a file that names anything else is refused.
 """
 
@@ -55,7 +55,7 @@ _LEGACY_PROTOCOL = 1001
 
 # Far more than a state dict refers back to; pickle asks for memory by the number.
 _MOST_REFERENCES = 10**6
-# Under which checkpoints keep the state dict, if they hold more than that.
+# Under which checkpoints keep the state dict, if they contain more than that.
 _INSIDE = ("state_dict", "model")
 
 
@@ -98,7 +98,7 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
     Args:
       path: of a .safetensors file, or of a .pth, .pt or .bin from any `torch.save`
-        since PyTorch 0.4. Where that holds a checkpoint, its entry `state_dict` or
+        since PyTorch 0.4. Where that is a checkpoint, its entry `state_dict` or
         `model` is taken, and what is no tensor is left out.
 
     Returns:
@@ -123,7 +123,7 @@ def load(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # unpickling damaged files raises nearly anything
         reason = " ".join(f"{error or type(error).__name__}".split())[:200]
         raise errors.UserError(
-            f"{path} is damaged or holds no PyTorch state dict: {reason}"
+            f"{path} is damaged, or not a PyTorch state dict: {reason}"
         ) from error
 
 
@@ -234,7 +234,7 @@ def _tensors(loaded: Any) -> dict[str, _Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping):
-        raise _BadFileError(f"it holds a {type(loaded).__name__}, no dict of tensors")
+        raise _BadFileError(f"it is a {type(loaded).__name__}, not a dict of tensors")
     return {name: x for name, x in loaded.items() if isinstance(x, _Tensor)}
 
 

@@ -10,7 +10,7 @@ put `vgg19-dcbb9e9d.pth` into the cache and run it there, or name a file by
     .pth   torchvision's state dict (needs PyTorch)
     .h5    Keras's weights with TensorFlow's kernels, with or without top (needs h5py)
     .npz   arrays `conv1_1/kernel` (height, width, in, out), `conv1_1/bias` and so on to
-           conv3_4; an entry `source`, 'keras' (default) or 'torchvision', tells how
+           conv3_4; an entry `source`, 'keras' (default) or 'torchvision', says how
            images are normalised
 """
 

@@ -150,7 +150,7 @@ def _checked(
         raise errors.UserError(f"{problem}: {name} is {array.shape}, not {shape}")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise errors.UserError(f"{problem}: {name} is {array.dtype}, not floats")
-    with np.errstate(over="ignore"):  # becomes infinite, which is told below
+    with np.errstate(over="ignore"):  # becomes infinite, which is reported below
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise errors.UserError(f"{problem}: {name} has values that are not finite")

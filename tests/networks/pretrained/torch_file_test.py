@@ -186,7 +186,7 @@ def test_damaged_pth_files(tmp_path, save, legacy):
     for count in (0, 3, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:count])
         line = message(torch_file.load, path)
-        assert f"{path} is damaged or holds no PyTorch state dict" in line
+        assert f"{path} is damaged, or not a PyTorch state dict" in line
     path = save(path, ARRAYS, legacy, wrap=lambda tensors: [1])
     assert "it holds a list" in message(torch_file.load, path)
 
