@@ -1,4 +1,4 @@
-"""Trees of saved runs for tests of comparisons, as far as they are read."""
+"""Directories of saved runs for the comparison tests: only files that are read."""
 
 import json
 
@@ -109,7 +109,7 @@ def write_ablation(path, scores, changes=TABLE4, seeds=(0, 1), **more):
 
 
 def measured(tmp_path, results, descriptions=None):
-    """Measured results, through their file."""
+    """Measured results, written to a file and read."""
     path = tmp_path / "torch.json"
     path.write_text(json.dumps({"protocol": descriptions or {}, "results": results}))
     return measured_lib.read(path)
@@ -118,9 +118,9 @@ def measured(tmp_path, results, descriptions=None):
 def compare(*paths, table=None, torch=None):
     """The blocks of a comparison."""
     collection = runs.find(paths)
-    asked = papers.table(table) if table else None
-    blocks = categories.blocks(collection, asked, torch)
-    return blocks + variants.blocks(collection, asked, torch)
+    requested = papers.table(table) if table else None
+    blocks = categories.blocks(collection, requested, torch)
+    return blocks + variants.blocks(collection, requested, torch)
 
 
 def system_of(path):

@@ -1,4 +1,4 @@
-"""A detector whose results on a small data set are known by hand."""
+"""A stub detector on a small data set, with results computed by hand."""
 
 import types
 
@@ -19,7 +19,7 @@ MEANS = {  # errors of the three scales
     50: (0.3, 0.9, 0.6),  # stain
 }
 MU = (0.1, 0.1, 0.6)
-# Chosen by mean - mu: 1, 0, 0, 0, 1.
+# Scales chosen by mean - mu: 1, 0, 0, 0, 1.
 SCORES = (0.2, 0.2, 0.7, 0.6, 0.9)
 DEFECTS = ("good", "good", "hole", "hole", "stain")
 
@@ -108,7 +108,7 @@ def record_figures(monkeypatch):
     drawn = types.SimpleNamespace(rows=[], curves=None, neighbours=None)
 
     def contact_sheet(rows, vmin, vmax, path):
-        assert rows  # the real one draws no empty sheet
+        assert rows  # the real one refuses an empty sheet
         drawn.rows = rows
 
     def neighbours_sheet(rows, neighbours, path):

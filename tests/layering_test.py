@@ -1,4 +1,4 @@
-"""Packages stand on floors: each imports from floors below it and from itself only."""
+"""Package layers: each package imports only from itself and from lower layers."""
 
 import ast
 import pathlib
@@ -7,8 +7,8 @@ import conftest
 import pytest
 
 PACKAGE = conftest.ROOT / "jax_scadn"
-# From below to above; packages of one floor do not import each other.
-FLOORS = (
+# From lowest to highest; packages of one layer do not import each other.
+LAYERS = (
     ("runtime",),
     ("settings", "data", "networks", "reports"),
     ("losses", "scoring", "training"),
@@ -17,11 +17,11 @@ FLOORS = (
     ("experiments",),
     ("torch_import",),
 )
-COMMANDS = len(FLOORS)  # files of the package itself, and parity
+COMMANDS = len(LAYERS)  # files of the package itself, and parity
 
 
-def floor(part):
-    for number, names in enumerate(FLOORS):
+def layer(part):
+    for number, names in enumerate(LAYERS):
         if part in names:
             return number
     return COMMANDS
@@ -48,7 +48,7 @@ def upward_imports(package):
         if own == ("__init__",):
             continue  # load() imports the detector when it is called
         for parts in imported(path):
-            below = floor(parts[0]) < floor(own[0])
+            below = layer(parts[0]) < layer(own[0])
             if parts[0] != own[0] and not below:
                 wrong.append(f"{'/'.join(own)} imports {'.'.join(parts)}")
     return wrong
@@ -61,8 +61,8 @@ def modules(package):
     }
 
 
-def circles(package):
-    """Modules that import themselves through others."""
+def import_cycles(package):
+    """Import cycles between modules."""
     files = modules(package)
     edges = {}
     for name, path in files.items():
@@ -72,30 +72,30 @@ def circles(package):
                 if target in files and target != name:
                     targets.add(target)
         edges[name] = targets
-    found, done = [], set()
+    cycles, visited = [], set()
 
     def visit(name, trail):
         if name in trail:
-            found.append(" -> ".join("/".join(n) for n in trail[trail.index(name) :]))
-        elif name not in done:
+            cycles.append(" -> ".join("/".join(n) for n in trail[trail.index(name) :]))
+        elif name not in visited:
             for target in edges[name]:
                 visit(target, [*trail, name])
-            done.add(name)
+            visited.add(name)
 
     for name in edges:
         visit(name, [])
-    return found
+    return cycles
 
 
 def test_imports_point_downwards():
     assert upward_imports(PACKAGE) == []
 
 
-def test_there_is_no_circle():
-    assert circles(PACKAGE) == []
+def test_there_are_no_import_cycles():
+    assert import_cycles(PACKAGE) == []
 
 
-def test_an_upward_import_and_a_circle_are_seen(tmp_path):
+def test_an_upward_import_and_a_cycle_are_detected(tmp_path):
     for name, text in (
         ("runtime/a.py", "from jax_scadn.methods import base\n"),
         ("methods/base.py", "from jax_scadn.runtime import a\n"),
@@ -104,7 +104,7 @@ def test_an_upward_import_and_a_circle_are_seen(tmp_path):
         path.parent.mkdir()
         path.write_text(text)
     assert upward_imports(tmp_path) == ["runtime/a imports methods.base"]
-    assert len(circles(tmp_path)) == 1
+    assert len(import_cycles(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("folder", ["jax_scadn", "tests", "benchmarks", "launch"])

@@ -1,4 +1,4 @@
-"""Trainings by several processes that tests start and compare."""
+"""Training in several processes, which tests start and compare."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import conftest
 
 # Adam without momentum moves a weight by the sign of its gradient, and the L1 loss has
 # signs in its gradient too: with the usual eps a rounding error grows tenfold in a few
-# steps, between any two ways to spread a batch over devices.
+# steps, between any two ways to shard a batch over devices.
 SMALL = (
     "--config=configs/digits.py:8", "--config.training.steps=20",
     "--config.training.log_every=1", "--config.training.checkpoint_every=1",
@@ -22,7 +22,7 @@ SMALL = (
 
 
 def start(workdir, processes, devices, *arguments):
-    """Many processes; they may be paused with the machine, and count as lost late."""
+    """Starts processes; the long timeout tolerates pauses of the machine."""
     command = [
         sys.executable, "-m", "launch.local", f"--processes={processes}",
         f"--cpu_devices={devices}", "--grace=60", "--", sys.executable, "-m",
@@ -44,7 +44,7 @@ def finish(process):
 
 
 def losses(workdir):
-    """By step."""
+    """Losses by step."""
     log = workdir / "log.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     names = [name for name in lines[0] if name.endswith("_loss")]

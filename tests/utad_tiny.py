@@ -60,7 +60,7 @@ def fresh(stage, seed=0):
 
 @functools.partial(jax.jit, static_argnums=0)
 def step(stage, state, hyper, images, seed=0, context=protocol.EMPTY):
-    """One update as the loop does it, on images in [0, 1]."""
+    """One update as in the training loop, on images in [0, 1]."""
     return loop.update(stage, state, hyper, context, seed, {"image": images})
 
 
@@ -80,7 +80,7 @@ def train(update, state, steps):
 
 
 def assert_fell(history, name, share):
-    """The last losses are below that share of the first."""
+    """Asserts that the last losses are below that share of the first."""
     values = [metrics[name] for metrics in history]
     assert np.mean(values[-5:]) < share * np.mean(values[:5]), name
 

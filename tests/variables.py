@@ -1,6 +1,6 @@
 """Random variables of networks, drawn by NumPy.
 
-Compiling a network's `init` takes longer than all else in most tests of networks.
+Compiling a network's `init` takes longer than the rest of most network tests.
 """
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def drawn(init, *inputs):
-    """Variables with the shapes that `init` gives: He's weights, scales about 1."""
+    """Variables with the shapes that `init` gives: He weights, scales about 1."""
     shapes = jax.eval_shape(init, jax.random.key(0), *inputs)
     rng = np.random.default_rng(0)
 

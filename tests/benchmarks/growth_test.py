@@ -3,10 +3,10 @@ import pytest
 from benchmarks import growth
 
 
-def test_line_and_how_far_points_are_off_it():
+def test_fitted_line_and_its_error():
     exact = growth.line([1, 2, 4], [5, 7, 11])
     assert exact == pytest.approx((2, 3, 0), abs=1e-9)
-    # The share counts: 10 % of the small value weighs like 10 % of the large one.
+    # Errors are relative: 10 % of the small value weighs as much as of the large one.
     bent = growth.line([0, 1, 10], [1, 1.1, 10])
     assert 0.1 < bent.off < 0.6
 
@@ -21,8 +21,8 @@ def test_convolutions_are_those_of_the_generator():
         rest = 2 * layer.pad - layer.dilation * (layer.kernel - 1)
         pixels = (side * height + rest) // layer.stride
         pixels *= (side * width + rest) // layer.stride
-        of_one = pixels * inputs * layer.features * layer.kernel**2
-        products[kind.name] = kind.count * of_one
+        per_layer = pixels * inputs * layer.features * layer.kernel**2
+        products[kind.name] = kind.count * per_layer
     assert sum(products.values()) == pytest.approx(243e9, rel=0.01)
     counts = {kind.name: kind.count for kind in kinds if kind.count > 1}
     assert sum(kind.count for kind in kinds) == 4 + 16 + 4

@@ -17,11 +17,11 @@ def test_pairs_alternate_and_keep_their_order():
     assert str(timing.times_as_fast(samples)) == "3 (3 to 3)"
 
 
-def test_no_pair_is_begun_after_the_limit():
+def test_no_pair_is_started_after_the_limit():
     assert len(timing.pairs(lambda: 1.0, lambda: 1.0, 5, limit=-1)) == 1
 
 
-def test_a_slow_minute_that_meets_both_does_not_change_the_ratio():
+def test_a_slow_minute_that_affects_both_does_not_change_the_ratio():
     samples = [(1.0, 2.0), (10.0, 20.0), (1.1, 2.3)]
     spread = timing.times_as_fast(samples)
     assert spread.median == pytest.approx(2.0)
@@ -73,7 +73,7 @@ def test_outputs_that_differ_are_named(tmp_path, task, name, change, differs):
         assert 0.4 < against_pytorch._difference(case, mine, theirs) < 1
 
 
-def test_an_output_of_one_framework_alone_is_named(tmp_path):
+def test_an_output_of_only_one_framework_is_named(tmp_path):
     for stem, names in (("mine", "ab"), ("theirs", "a")):
         np.savez(tmp_path / f"{stem}.npz", **{f"0/{n}": np.ones(1) for n in names})
     with pytest.raises(against_pytorch.OutputsDifferError, match="0/b"):
@@ -90,7 +90,7 @@ def test_names_of_cases_are_different_and_survive_json():
     assert cases.from_json(values | {"changes": changes}) == case
 
 
-def test_a_worker_answers_and_says_why_it_dies(tmp_path):
+def test_a_worker_answers_and_reports_why_it_died(tmp_path):
     task = {"framework": "jax", "compared": 1, "outputs": ""}
     case = {"task": "matrix-product", "size": 8, "batch": 1, "changes": []}
     with processes.Worker(task | {"case": case}, tmp_path) as worker:
@@ -100,15 +100,15 @@ def test_a_worker_answers_and_says_why_it_dies(tmp_path):
         with pytest.raises(
             processes.WorkerError, match="died with status 1: TypeError"
         ):
-            worker.ask("flops")  # which only PyTorch counts
+            worker.ask("flops")  # only PyTorch counts FLOPs
 
 
-def test_a_worker_that_takes_too_long_is_given_up(tmp_path):
+def test_a_worker_that_takes_too_long_is_an_error(tmp_path):
     task = {"framework": "jax", "compared": 1, "outputs": ""}
     case = {"task": "matrix-product", "size": 8, "batch": 1, "changes": []}
-    given_up = pytest.raises(processes.WorkerError, match=r"no answer within 0\.01 s")
-    with processes.Worker(task | {"case": case}, tmp_path) as worker, given_up:
-        worker.ask("call", timeout=0.01)  # it still imports JAX by then
+    raises = pytest.raises(processes.WorkerError, match=r"no answer within 0\.01 s")
+    with processes.Worker(task | {"case": case}, tmp_path) as worker, raises:
+        worker.ask("call", timeout=0.01)  # JAX is still being imported
 
 
 def test_training_from_files_is_measured(tmp_path):
@@ -121,7 +121,7 @@ def test_training_from_files_is_measured(tmp_path):
     config.training.batch_size = 2
     config.model.width = config.model.discriminator_width = 4
     config.model.blocks = 1
-    found = input_pipeline.compare(config, rounds=2, steps=3)
-    assert len(found["pairs"]) == len(found["alone"]) == 2
-    row = input_pipeline._row(**found)
+    results = input_pipeline.compare(config, rounds=2, steps=3)
+    assert len(results["pairs"]) == len(results["alone"]) == 2
+    row = input_pipeline._row(**results)
     assert row["from files, steps/s"] > 0

@@ -1,4 +1,4 @@
-"""PyTorch's versions compute what ours do: the benchmark compares like with like."""
+"""The benchmark's PyTorch workloads have the same outputs as ours."""
 
 import functools
 
@@ -35,7 +35,7 @@ TASKS = ("scadn-step", "scadn-score", "impression-step", "expert-step", "utad-sc
 
 
 def tiny(task):
-    """Three grey images of 32 x 32 pixels; without VGG-19, which has one size."""
+    """Three grey images of 32 x 32 pixels; without VGG-19, whose size is fixed."""
     changes = SCADN if task.startswith("scadn") else UTAD
     changes = changes | {"data.channels": 1}
     return cases.Case(task, 32, 3, tuple(changes.items()))
@@ -60,19 +60,19 @@ def test_every_output_is_equal(task, channels_last):
     case = tiny(task)
     call = pytorch(case, forms.Form(channels_last, at_once=5))
     for number, outputs in enumerate(expected(task)):
-        found = workloads.arrays(call())
-        assert set(found) == set(outputs)
+        actual = workloads.arrays(call())
+        assert set(actual) == set(outputs)
         for name, output in outputs.items():
-            assert found[name].dtype == output.dtype == np.float32
-            # SCADN's Adam makes the sign of the gradient of it.
-            rounded = task == "scadn-step" and number
-            tolerance = 2e-2 if rounded else 1e-4
-            row = report.compare(name, output, found[name], tolerance, "max")
+            assert actual[name].dtype == output.dtype == np.float32
+            # SCADN's Adam steps by the gradient's sign, which amplifies rounding.
+            amplified = task == "scadn-step" and number
+            tolerance = 2e-2 if amplified else 1e-4
+            row = report.compare(name, output, actual[name], tolerance, "max")
             assert row.passed, str(row)
 
 
 @pytest.mark.parametrize("task", ["scadn-step", "impression-step"])
-def test_steps_draw_for_themselves_what_is_not_given(task):
+def test_steps_draw_inputs_that_are_not_given(task):
     call = pytorch(tiny(task), forms.Form())
     given = [workloads.arrays(call()) for _ in range(cases.COMPARED_STEPS)]
     losses = [workloads.arrays(call())["reconstruction_loss"] for _ in range(2)]
@@ -81,8 +81,8 @@ def test_steps_draw_for_themselves_what_is_not_given(task):
 
 
 @pytest.mark.parametrize("task", ["scadn-step", "impression-step"])
-def test_steps_draw_what_is_given(task):
-    """`torch.compile` would compile a step anew for other types or shapes."""
+def test_drawn_inputs_have_the_types_and_shapes_of_given_ones(task):
+    """`torch.compile` would recompile a step for other types or shapes."""
     case = tiny(task)
     settings = resolve.flat(case.settings)
     module = workloads._module(task, settings, ours.inputs(case))
@@ -97,7 +97,7 @@ def test_flops_of_a_generator_by_hand():
     """One image under twelve masks, twice the products of each convolution."""
     case = cases.Case("scadn-score", 32, 1, tuple(SCADN.items()))
     settings = resolve.flat(case.settings)
-    found = workloads.flops(case.task, settings, ours.inputs(case))
+    flops = workloads.flops(case.task, settings, ours.inputs(case))
     products = (
         32 * 32 * 49 * 3 * 4  # the first layer
         + sum((32 >> i) ** 2 * 16 * (4 << i) * (2 << i) for i in (1, 2, 3))
@@ -105,17 +105,17 @@ def test_flops_of_a_generator_by_hand():
         + sum((32 >> i) ** 2 * 9 * (8 << i) * (4 << i) for i in (0, 1, 2))
         + 32 * 32 * 49 * 4 * 3
     )
-    assert found == 12 * 2 * products
+    assert flops == 12 * 2 * products
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its own
 def test_a_compiled_step_is_equal():
     call = pytorch(tiny("scadn-step"), forms.Form(channels_last=True, compiled=True))
-    found = workloads.arrays(call())
+    actual = workloads.arrays(call())
     for name, output in expected("scadn-step")[0].items():
-        # PyTorch's own two forms differ by 4e-3 there, and ours is the eager one.
+        # PyTorch's eager and compiled forms differ by 4e-3 there; ours is eager.
         differs = name == "discriminator_gradient_norm"
         tolerance = 1e-2 if differs else 1e-4
-        row = report.compare(name, output, found[name], tolerance, "max")
+        row = report.compare(name, output, actual[name], tolerance, "max")
         assert row.passed, str(row)

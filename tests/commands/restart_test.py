@@ -1,4 +1,4 @@
-"""Runs that are stopped from outside, in processes of their own."""
+"""Runs in separate processes that are stopped by signals."""
 
 import signal
 import subprocess
@@ -51,7 +51,7 @@ def run(command):
 
 
 def wait_for_step(process, workdir, step):
-    """Until the log holds that step."""
+    """Waits until the log contains that step."""
     log = workdir / "log.jsonl"
     deadline = time.monotonic() + 240
     while not (log.exists() and len(log.read_text().splitlines()) >= step):
@@ -61,7 +61,7 @@ def wait_for_step(process, workdir, step):
 
 
 def assert_same_detector(workdir, other):
-    """The same weights bit by bit, and the same calibration."""
+    """The weights are bit-for-bit identical, and so is the calibration."""
     one, two = detector.load(workdir), detector.load(other)
     conftest.assert_trees_equal(one.variables, two.variables)
     conftest.assert_trees_equal(one.statistics, two.statistics)
@@ -75,66 +75,69 @@ def losses(workdir):
 
 @pytest.mark.slow
 def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     unevaluated = "--config.evaluation.after_training=False"
-    run(command("train", whole, unevaluated))
+    run(command("train", uninterrupted, unevaluated))
 
-    again = command("train", broken, unevaluated)
+    again = command("train", interrupted, unevaluated)
     process = start(again)
-    wait_for_step(process, broken, 3)
+    wait_for_step(process, interrupted, 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 
     process = start(again)
-    wait_for_step(process, broken, 6)
+    wait_for_step(process, interrupted, 6)
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error[-2000:]
     assert "run the same command again to resume" in out
 
     run(again)
-    assert_same_detector(whole, broken)
-    assert losses(whole) == losses(broken)
+    assert_same_detector(uninterrupted, interrupted)
+    assert losses(uninterrupted) == losses(interrupted)
 
 
 @pytest.mark.slow
 def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     unevaluated = "--config.evaluation.after_training=False"
-    run(command("train", whole, unevaluated, nets=UTAD))
+    run(command("train", uninterrupted, unevaluated, nets=UTAD))
 
-    again = command("train", broken, unevaluated, nets=UTAD)
+    again = command("train", interrupted, unevaluated, nets=UTAD)
     for stage in ("impression", "expert"):
-        assert not (broken / "expert").exists()
+        assert not (interrupted / "expert").exists()
         process = start(again)
-        wait_for_step(process, broken / stage, 5)
+        wait_for_step(process, interrupted / stage, 5)
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
     run(again)
-    assert_same_detector(whole, broken)
+    assert_same_detector(uninterrupted, interrupted)
     for stage in ("impression", "expert"):
-        assert len(losses(whole / stage)) == STEPS
-        assert losses(whole / stage) == losses(broken / stage)
+        assert len(losses(uninterrupted / stage)) == STEPS
+        assert losses(uninterrupted / stage) == losses(interrupted / stage)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batching", ablation.BATCHING)
 def test_a_killed_ablation_ends_in_the_same_table(tmp_path, batching):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     arguments = (
         "--sweep=masks.mask_value=0.0,1.0",
         f"--variant_batching={batching}",
         "--config.data.test_normal_limit=4",
         "--config.data.test_anomalous_limit=4",
     )
-    run(command("ablate", whole, *arguments))
-    again = command("ablate", broken, *arguments)
+    run(command("ablate", uninterrupted, *arguments))
+    again = command("ablate", interrupted, *arguments)
     process = start(again)
-    wait_for_step(process, broken / "masks.mask_value=0.0" / "seed_0", 3)
+    wait_for_step(process, interrupted / "masks.mask_value=0.0" / "seed_0", 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert "masks.mask_value=1.0" in run(again)
-    tables = [(w / "comparison.csv").read_text() for w in (whole, broken)]
+    tables = [
+        (workdir / "comparison.csv").read_text()
+        for workdir in (uninterrupted, interrupted)
+    ]
     assert tables[0] == tables[1]
     assert "masks.mask_value=1.0" in tables[0]

@@ -118,7 +118,7 @@ def test_skip_drops_bad_images_and_those_with_a_bad_mask(bolt):
     assert check.check(after) == []
 
 
-def test_skip_cannot_leave_nothing(bolt):
+def test_skip_cannot_drop_all_training_images(bolt):
     for path in (bolt / "train/good").iterdir():
         path.write_bytes(b"")
     with pytest.raises(errors.UserError, match="no training images"):

@@ -30,7 +30,7 @@ def bolt(tmp_path):
     for stem, value in (("0", 255), ("2", 255), ("10", 0)):
         _write(bolt / f"test/hole/{stem}.JPG")
         _write(bolt / f"ground_truth/hole/{stem}_mask.png", value)
-    _write(bolt / "test/hole/1.png")  # without a mask: shifts pairs by position
+    _write(bolt / "test/hole/1.png")  # no mask: pairing by position would fail
     _write(bolt / "test/hole/deep/2.png")
     _write(bolt / "ground_truth/hole/deep/2.bmp", 0)
     _write(bolt / "test/scratch/0.png")

@@ -118,7 +118,7 @@ def test_mask_is_binary_nearest_in_the_images_geometry(tmp_path, white):
     mask[2:4, 2:6] = white
     mask[7, 9] = white  # one pixel, sampled by nearest neighbour
     path = _write(tmp_path / "a.png", mask)
-    expected = np.zeros((4, 4), bool)  # (4, 6) before one column each side is cut
+    expected = np.zeros((4, 4), bool)  # (4, 6) before cropping
     expected[1, 0:2] = expected[3, 3] = True
     result = images.read_mask(path, 4)
     assert result.dtype == bool

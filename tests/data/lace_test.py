@@ -48,7 +48,7 @@ def test_other_channels_are_refused():
         lace.items(32, 4)
 
 
-def test_same_seed_same_images_whatever_else_is_listed_or_read():
+def test_images_of_a_seed_do_not_depend_on_other_items():
     _, many = lace.items(32, 3, seed=5, train=4, test_good=4, test_per_defect=3)
     _, few = lace.items(32, 3, seed=5, train=1, test_good=1, test_per_defect=1)
     by_path = {item.path: item for item in reversed(many)}
@@ -135,5 +135,5 @@ def test_baselines_fail():
     assert 0.3 < metrics.roc_auc_score(labels, distances.min(1)) < 0.75
     assert 0.3 < metrics.roc_auc_score(labels, from_mean.mean((1, 2))) < 0.75
     assert metrics.roc_auc_score(np.ravel(masks), from_mean.ravel()) < 0.7
-    # Nor does the mean brightness detect defects.
+    # The mean brightness does not detect defects either.
     assert 0.25 < metrics.roc_auc_score(labels, test_images.mean((1, 2, 3))) < 0.75

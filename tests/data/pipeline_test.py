@@ -38,7 +38,7 @@ class Pairs:
         return {"image": image, "impression": image}
 
 
-def test_epochs_are_reshuffled_and_drop_the_rest():
+def test_epochs_are_reshuffled_and_drop_the_remainder():
     iterator = _iterator(_split(11))
     epochs = [[next(iterator), next(iterator)] for _ in range(3)]
     orders = [[*_numbers(first), *_numbers(last)] for first, last in epochs]

@@ -5,7 +5,7 @@ from jax_scadn.detection import calibration
 
 
 def test_threshold_is_the_conformal_quantile():
-    scores = np.arange(1.0, 100.0)  # 99 of them: rank ceil(100 * 0.9) = 90
+    scores = np.arange(1.0, 100.0)  # 99 scores: rank ceil(100 * 0.9) = 90
     assert calibration.threshold(scores, 0.1) == 90
     assert calibration.threshold(scores[::-1], 0.01) == 99
     assert (
@@ -30,7 +30,7 @@ def test_without_maps_only_the_scores_have_a_threshold():
     rates = ml_collections.ConfigDict(
         {"false_alarm_rate": 0.1, "pixel_false_alarm_rate": 0.1}
     )
-    found = calibration.calibrate(rates, np.arange(10.0), None, held_out=True)
-    assert found.threshold == 9
-    assert found.map_threshold is found.vmin is found.vmax is None
-    assert found.threshold_images == 10
+    calibrated = calibration.calibrate(rates, np.arange(10.0), None, held_out=True)
+    assert calibrated.threshold == 9
+    assert calibrated.map_threshold is calibrated.vmin is calibrated.vmax is None
+    assert calibrated.threshold_images == 10

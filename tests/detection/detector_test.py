@@ -52,14 +52,14 @@ def test_batches_and_padding_do_not_change_scores(calibrated, dataset):
     images = dataset.test.subset(range(11)).images()  # 8 images a call: 8 and 3 + 5
     together = calibrated.score(images)
     assert together.maps.shape == (11, conftest.SIZE, conftest.SIZE)
-    alone = calibrated.score(images[9:10])
-    np.testing.assert_allclose(alone.scores, together.scores[9:10], rtol=1e-5)
+    single = calibrated.score(images[9:10])
+    np.testing.assert_allclose(single.scores, together.scores[9:10], rtol=1e-5)
     np.testing.assert_allclose(
         together.maps.mean(axis=(1, 2)), together.scores, rtol=1e-5
     )
 
 
-def test_images_of_other_sizes_types_and_channels_are_fitted(calibrated, dataset):
+def test_images_of_other_sizes_types_and_channels_are_converted(calibrated, dataset):
     image = dataset.test[0].image
     expected = calibrated.score(image[None]).scores
     as_float = calibrated.score(image[None].astype(np.float32) / 255).scores
@@ -67,8 +67,8 @@ def test_images_of_other_sizes_types_and_channels_are_fitted(calibrated, dataset
     larger = image.repeat(3, axis=0).repeat(3, axis=1)[None]
     np.testing.assert_allclose(as_float, expected, rtol=1e-3)
     np.testing.assert_allclose(as_rgb, expected, rtol=1e-3)
-    fitted = images_lib.from_array(larger[0], conftest.SIZE, 1)[None]
-    conftest.assert_trees_equal(calibrated.score(larger), calibrated.score(fitted))
+    converted = images_lib.from_array(larger[0], conftest.SIZE, 1)[None]
+    conftest.assert_trees_equal(calibrated.score(larger), calibrated.score(converted))
 
 
 def test_save_and_load_give_the_same_scores(calibrated, dataset, tmp_path):
@@ -79,17 +79,17 @@ def test_save_and_load_give_the_same_scores(calibrated, dataset, tmp_path):
     conftest.assert_trees_equal(loaded.score(images), calibrated.score(images))
 
 
-def test_loading_takes_shapes_from_the_files_alone(calibrated, tmp_path):
-    """No network is initialised: an array of any shape comes back."""
+def test_loading_takes_shapes_only_from_the_files(calibrated, tmp_path):
+    """No network is initialised, so arrays of any shape are loaded."""
     variables = {**calibrated.variables, "memory": {"bank": np.ones((7, 3))}}
-    grown = detector.Detector(
+    extended = detector.Detector(
         calibrated.config, variables, calibrated.statistics, calibrated.calibration
     )
-    grown.save(tmp_path)
+    extended.save(tmp_path)
     assert jax_scadn.load(tmp_path).variables["memory"]["bank"].shape == (7, 3)
 
 
-def test_what_is_not_there_or_damaged_is_said_in_one_line(calibrated, tmp_path):
+def test_missing_and_damaged_detectors_are_one_line_errors(calibrated, tmp_path):
     with pytest.raises(errors.UserError, match="does not exist"):
         jax_scadn.load(tmp_path / "nowhere")
     calibrated.save(tmp_path)
@@ -104,7 +104,7 @@ def test_what_is_not_there_or_damaged_is_said_in_one_line(calibrated, tmp_path):
         jax_scadn.load(tmp_path)
 
 
-def test_damaged_weights_are_said_in_one_line(calibrated, tmp_path):
+def test_damaged_weights_are_a_one_line_error(calibrated, tmp_path):
     calibrated.save(tmp_path)
     params = tmp_path / "detector" / "params"
     for path in params.rglob("*"):
@@ -115,7 +115,7 @@ def test_damaged_weights_are_said_in_one_line(calibrated, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_a_calibration_of_an_earlier_version_is_said_in_one_line(calibrated, tmp_path):
+def test_a_calibration_of_an_earlier_version_is_a_one_line_error(calibrated, tmp_path):
     calibrated.save(tmp_path)
     path = tmp_path / "detector" / "calibration.json"
     values = json.loads(path.read_text())
@@ -138,7 +138,7 @@ def test_embeddings_of_all_images_in_order(calibrated, dataset):
     expected = jax.jit(method.embeddings)(utad.variables, images)
     assert embeddings.shape == (11, config.impression.latent)
     np.testing.assert_allclose(embeddings, expected, rtol=1e-4, atol=1e-6)
-    assert np.std(embeddings, axis=0).min() > 1e-4  # the images can be told apart
+    assert np.std(embeddings, axis=0).min() > 1e-4  # they differ between images
     assert utad.has_embeddings
     assert not calibrated.has_embeddings
 
@@ -154,6 +154,6 @@ def test_parameters_by_stage_and_frozen_network():
     assert counts == {"impression": 40, "expert": 80, "vgg19": 40}
 
 
-def test_few_images_are_not_filled_up_to_a_whole_batch(calibrated):
+def test_few_images_are_not_padded_to_a_full_batch(calibrated):
     sizes = [calibrated.padded_batch_size(n) for n in (1, 2, 3, 5, 8, 99)]
     assert sizes == [1, 2, 4, 8, 8, 8]

@@ -16,13 +16,13 @@ from jax_scadn.runtime import errors
 
 @pytest.fixture(autouse=True)
 def forget_baselines():
-    """Images of the same names differ from test to test."""
+    """Clears the cache: images of the same name differ between tests."""
     baselines._computed.cache_clear()
 
 
 @pytest.fixture
 def sheet(monkeypatch):
-    """What is drawn, instead of drawing it."""
+    """Records the figures instead of drawing them."""
     return evaluation_stub.record_figures(monkeypatch)
 
 
@@ -58,7 +58,7 @@ def test_the_map_has_a_threshold(tmp_path, sheet):
         for indices, scored in score_split(split):
             scored.maps[:, :4] = np.maximum(scored.maps[:, :4], 0.5)
             if split[indices[0]].image.max() == 20:
-                scored.maps[:, 16:] = 0.75  # half of a good image is
+                scored.maps[:, 16:] = 0.75  # half of a good image is above
             yield indices, scored
 
     stub.score_split = raised
@@ -80,9 +80,9 @@ def test_the_map_has_a_threshold(tmp_path, sheet):
 
 
 def test_held_out_images_give_baselines_a_threshold(tmp_path, sheet):
-    # The mean of training is 15; the held-out image is 21, and 45 in less than 1 / 4 of
-    # its pixels. So the threshold is the distance of 21: the good 10 and 20 are below
-    # it, and all pixels of the others above.
+    # The mean of the training images is 15. The held-out image is 21, and 45 in less
+    # than 1 / 4 of its pixels. So the threshold is the distance of 21: the good 10 and
+    # 20 are below it, and all pixels of the others are above.
     grey = np.full((32, 32, 1), 21, np.uint8)
     grey[:7] = 45
     bolts = evaluation_stub.dataset()
@@ -116,12 +116,12 @@ def test_the_auroc_of_all_images_has_an_interval(tmp_path, sheet, monkeypatch):
     )
     assert "auroc_interval" not in scadn["hole"]["image"]
     low, high = results["detectors"]["mean image"]["all"]["image"]["auroc_interval"]
-    # Of grey values 40 and 50 to the mean 15.
+    # Distances of grey values 40 and 50 from the mean 15.
     assert (low, high) == pytest.approx(((25 / 255) ** 2, (35 / 255) ** 2))
 
 
 def test_scores_of_each_image(tmp_path, sheet, monkeypatch):
-    # Not of five digits: what is read equals what was written, bit for bit.
+    # Scores with many digits: they are read back bit for bit.
     exact = {
         value: np.float32(1) / np.float32(value) for value in evaluation_stub.MEANS
     }
@@ -182,7 +182,7 @@ def test_scores_that_cannot_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("only", ["good", "hole"])
-def test_one_class_alone(tmp_path, sheet, only):
+def test_only_one_class(tmp_path, sheet, only):
     defects = (only, only, None, None, None)
     results = evaluation.evaluate(
         evaluation_stub.Stub(), evaluation_stub.dataset(defects), tmp_path
@@ -215,8 +215,8 @@ def _results(category, images, auroc, iou):
 
 
 def test_summary_ends_with_the_mean_of_each_detector():
-    every = [_results("bolt", 5, 0.9, 0.2), _results("nut", 7, 0.6, 0.4)]
-    rows = evaluation.summary_rows(every)
+    results = [_results("bolt", 5, 0.9, 0.2), _results("nut", 7, 0.6, 0.4)]
+    rows = evaluation.summary_rows(results)
     assert [(row["detector"], row["category"]) for row in rows] == [
         ("SCADN", "bolt"),
         ("SCADN", "nut"),
@@ -231,7 +231,7 @@ def test_summary_ends_with_the_mean_of_each_detector():
 
 
 def test_summary_has_no_mean_where_a_category_has_no_value():
-    every = [_results("bolt", 5, 0.9, 0.2), _results("nut", 7, 0.6, None)]
-    mean = evaluation.summary_rows(every)[2]
+    results = [_results("bolt", 5, 0.9, 0.2), _results("nut", 7, 0.6, None)]
+    mean = evaluation.summary_rows(results)[2]
     assert np.isnan(mean["best IoU"])
     assert mean["image AUROC"] == pytest.approx(0.75)

@@ -16,13 +16,13 @@ from jax_scadn.reports import figures
 
 @pytest.fixture(autouse=True)
 def forget_baselines():
-    """Images of the same names differ from test to test."""
+    """Clears the cache: images of the same name differ between tests."""
     baselines._computed.cache_clear()
 
 
 @pytest.fixture
 def sheet(monkeypatch):
-    """What is drawn, instead of drawing it."""
+    """Records the figures instead of drawing them."""
     return evaluation_stub.record_figures(monkeypatch)
 
 
@@ -92,7 +92,7 @@ def test_neighbours_of_anomalous_images(tmp_path, sheet):
     greys = (12, 18, 90, 33, 47, 29)
     train = [evaluation_stub.item(value, records.GOOD, False) for value in greys]
     bolts = dataclasses.replace(bolts, train=records.Split(train))
-    stub = evaluation_stub.Stub(evaluation__sheet_rows=4)  # 40 is not on it
+    stub = evaluation_stub.Stub(evaluation__sheet_rows=4)  # 40 is not on the sheet
     evaluation.evaluate(stub, bolts, tmp_path)
     assert sheet.neighbours is None
     stub.has_embeddings = True
@@ -138,7 +138,7 @@ def test_without_masks(tmp_path, sheet):
 
 
 def test_anomalous_image_without_mask_counts_for_images_only(tmp_path, sheet):
-    # The stub marks all of it: with a mask of zeros the pixel metrics would not be 1.
+    # The stub marks the entire image: with an empty mask pixel metrics would not be 1.
     results = evaluation.evaluate(
         evaluation_stub.Stub(),
         evaluation_stub.dataset(masks=(True, True, False, True, True)),

@@ -13,7 +13,7 @@ from jax_scadn.scoring import merging
 
 
 class Stub:
-    """Scores the mean brightness; its first call of a type is slow, as XLA's is."""
+    """Scores by mean brightness; the first call with a type is slow, as if compiled."""
 
     def __init__(self, batch_size=2):
         self.config = tiny()
@@ -72,11 +72,11 @@ def names(paths, folder):
 
 def test_find(folder, tmp_path):
     output = tmp_path / "out"
-    every = ["C.PNG", "a/0.png", "b/0.png"]
-    assert names(prediction.find(str(folder), output), folder) == every
-    assert names(prediction.find(f"{folder}/*/*.png", output), folder) == every[1:]
-    assert names(prediction.find(f"{folder}/**", output), folder) == every
-    single = folder / "license.txt"  # a named file is taken at its word
+    expected = ["C.PNG", "a/0.png", "b/0.png"]
+    assert names(prediction.find(str(folder), output), folder) == expected
+    assert names(prediction.find(f"{folder}/*/*.png", output), folder) == expected[1:]
+    assert names(prediction.find(f"{folder}/**", output), folder) == expected
+    single = folder / "license.txt"  # a named file may have any suffix
     assert prediction.find(str(single), output) == [single]
 
 
@@ -85,7 +85,7 @@ def test_find_in_the_home_folder(folder, tmp_path, monkeypatch):
     assert len(prediction.find("~/in", tmp_path / "out")) == 3
 
 
-def test_earlier_overlays_are_no_input(folder):
+def test_earlier_overlays_are_not_inputs(folder):
     output = folder / "predictions"
     expected = prediction.find(str(folder), output)
     prediction.predict(Stub(), expected, output)
@@ -134,7 +134,7 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
 def test_no_overlays_and_no_threads(folder, tmp_path):
     paths = prediction.find(str(folder), tmp_path)
     stub = Stub()
-    stub.config.data.threads = 0  # Grain's word for reading in the caller's thread
+    stub.config.data.threads = 0  # Grain reads in the caller's thread
     prediction.predict(stub, paths, tmp_path / "out", overlays=False)
     assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 3
     assert not (tmp_path / "out/overlays").exists()
@@ -173,11 +173,11 @@ def test_sixteen_bit_scores_as_eight_bit_does(tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0]["score"] == pytest.approx(77 / 255)
     assert lines[1]["score"] == pytest.approx(77 / 255)
-    # What compiling took, for either type, is not in the times.
+    # The times do not include compilation, for either type.
     assert max(line["milliseconds"] for line in lines) < 150
 
 
-def test_name_that_is_no_unicode(tmp_path, capsys):
+def test_name_that_is_not_unicode(tmp_path, capsys):
     path = tmp_path / "bad\udcff.png"
     try:
         write(path, 9)

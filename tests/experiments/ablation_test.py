@@ -42,7 +42,7 @@ def test_a_wrong_sweep_is_refused(options, message):
         ablation.collect(None, options, [0])
 
 
-def test_two_variants_of_one_name_are_refused():
+def test_two_variants_of_the_same_name_are_refused():
     def sweep(add):
         add("a", {})
         add("a", {"seed": 1})
@@ -60,7 +60,7 @@ CHANGES = {
 
 
 @pytest.fixture(scope="module", params=ablation.BATCHING)
-def done(request, tmp_path_factory):
+def finished(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param)
     config = conftest.tiny(calibration__images=8, data__test_anomalous_limit=4)
     failed = ablation.run(config, CHANGES, (0, 1), workdir, request.param, 2)
@@ -68,29 +68,29 @@ def done(request, tmp_path_factory):
     return config, workdir, request.param
 
 
-def test_every_variant_is_a_model_of_its_own(done):
-    _, workdir, _ = done
+def test_every_variant_has_its_own_model(finished):
+    _, workdir, _ = finished
     for name in CHANGES:
         for seed in (0, 1):
             folder = workdir / name / f"seed_{seed}"
             assert experiment.is_finished(folder)
             assert methods.read(folder / "config.json").seed == seed
-    # What differs in scoring only shares one training.
-    kept = sorted(
+    # Variants that differ only in scoring share one training.
+    trained = sorted(
         str(p.parent.relative_to(workdir)) for p in workdir.glob("*/*/log.jsonl")
     )
-    assert [name for name in kept if "seed_0" in name] == [
+    assert [name for name in trained if "seed_0" in name] == [
         "S1/seed_0",
         "mean/seed_0",
         "narrow/seed_0",
     ]
-    noted = json.loads((workdir / ablation.FILE).read_text())
-    assert list(noted["variants"]) == list(CHANGES)
-    assert noted["seeds"] == [0, 1]
+    saved = json.loads((workdir / ablation.FILE).read_text())
+    assert list(saved["variants"]) == list(CHANGES)
+    assert saved["seeds"] == [0, 1]
 
 
-def test_the_same_call_does_nothing_again_and_more_seeds_are_added(done, capsys):
-    config, workdir, batching = done
+def test_the_same_call_does_nothing_and_changed_variants_are_refused(finished, capsys):
+    config, workdir, batching = finished
     before = {p: p.stat().st_mtime_ns for p in workdir.rglob("results.json")}
     assert not ablation.run(config, CHANGES, (0, 1), workdir, batching)
     assert "8 of 8 variants are finished" in capsys.readouterr().out

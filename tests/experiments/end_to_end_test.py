@@ -1,4 +1,4 @@
-"""From image files to scores, through the functions that the command lines call."""
+"""From image files to scores, through the functions that the commands call."""
 
 import csv
 import json
@@ -90,7 +90,7 @@ def files(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_a_run_leaves_its_files(workdir):
+def test_a_run_writes_its_files(workdir):
     for category in CATEGORIES:
         folder = workdir / category
         log = list(map(json.loads, (folder / "log.jsonl").read_text().splitlines()))
@@ -124,7 +124,7 @@ def test_tables_and_their_mean(workdir):
     assert len(json.loads((workdir / "summary.json").read_text())["categories"]) == 2
 
 
-def test_what_is_finished_is_not_done_again(data, workdir, capsys):
+def test_finished_runs_are_not_repeated(data, workdir, capsys):
     before = files(workdir / "bolt/detector") | files(workdir / "bolt/checkpoints")
     experiment.train(settings(data), workdir)
     printed = capsys.readouterr().out
@@ -143,13 +143,13 @@ def test_other_settings_need_another_workdir(data, workdir):
     assert (workdir / "bolt/config.json").read_text() == saved
 
 
-def test_finished_runs_keep_the_settings_they_had(data, workdir):
+def test_finished_runs_keep_their_settings(data, workdir):
     saved = (workdir / "bolt/config.json").read_text()
     experiment.train(settings(data, training__steps=9), workdir)
     assert (workdir / "bolt/config.json").read_text() == saved
 
 
-def test_a_first_try_that_failed_reserves_nothing(tmp_path):
+def test_a_failed_first_run_does_not_block_the_workdir(tmp_path):
     write_category(tmp_path / "data", np.random.default_rng(1))
     workdir = tmp_path / "run"
     for change, message in (
@@ -196,7 +196,7 @@ def test_evaluate_score_and_predict_agree(data, workdir, tmp_path, monkeypatch, 
     assert [int(row["scale"]) for row in rows] == scored.scales.tolist()
 
 
-def test_the_category_itself_and_data_that_moved(data, workdir, tmp_path):
+def test_a_single_category_and_moved_data(data, workdir, tmp_path):
     results = workdir / "nut/evaluation/results.json"
     expected = json.loads(results.read_text())
     moved = tmp_path / "moved"
@@ -207,7 +207,7 @@ def test_the_category_itself_and_data_that_moved(data, workdir, tmp_path):
         experiment.evaluate(workdir / "nut", str(tmp_path / "gone"))
 
 
-def test_a_detector_that_was_changed_on_disk(workdir, tmp_path):
+def test_missing_and_damaged_files_of_a_detector(workdir, tmp_path):
     copy = tmp_path / "copy"
     (copy / "detector").mkdir(parents=True)
     config = (workdir / "bolt/config.json").read_text()
@@ -245,7 +245,7 @@ def test_plain_folder_without_test_images(data, tmp_path, capsys):
     assert trained.calibration.threshold_images == 10
     paths = folder_lib.find_images(good)
     prediction.predict(trained, paths, tmp_path / "out", overlays=False)
-    # The threshold is the largest score of these very images.
+    # The threshold is the largest score of these same images.
     rows = read_csv(tmp_path / "out/predictions.csv")
     assert [row["decision"] for row in rows] == ["ok"] * 10
     scores = [float(row["score"]) for row in rows]

@@ -1,4 +1,4 @@
-"""Published tables: each number is that of the reference, and lookups by key."""
+"""Published tables: numbers equal to the reference, and lookups by key."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_every_table_is_complete(table):
     assert set(table.labels) <= set(table.rows)
     assert bool(table.full) == (table.row_axis == "variant")
     assert table.full in ("", *table.rows)
-    if table.row_axis != "variant":  # its own method must be found in it
+    if table.row_axis != "variant":  # it contains its own method
         assert table.method in table.keys("method")
     assert set(table.keys("dataset")) <= set(papers.DATASETS)
     assert set(table.keys("dataset")) - {"mvtec_ad", "lacead"} <= set(labelled.CLASSES)
@@ -57,7 +57,7 @@ def _key(name):
 
 
 def _same(table, rows, columns=None):
-    """Rows by key, in order, number by number."""
+    """Asserts equal rows: keys, order and numbers."""
     table = papers.table(table)
     assert list(table.rows) == list(rows)
     assert {name: list(row) for name, row in table.rows.items()} == rows
@@ -122,11 +122,11 @@ def test_utad(shared):
     ablation = papers.table("utad/table2/ablation")
     assert list(map(list, ablation.rows.values())) == classes["ablation"]
     assert ablation.full == list(ablation.rows)[-1]
-    measures = papers.table("utad/table3")
+    distances = papers.table("utad/table3")
     reference = theirs["table3_measure_iou"]
-    assert list(map(list, measures.rows.values())) == list(reference["rows"].values())
-    assert list(measures.columns) == list(map(_key, reference["columns"]))
-    assert list(measures.rows)[3:] == ["conv1_2", "conv2_2", "conv3_4", "pm"]
+    assert list(map(list, distances.rows.values())) == list(reference["rows"].values())
+    assert list(distances.columns) == list(map(_key, reference["columns"]))
+    assert list(distances.rows)[3:] == ["conv1_2", "conv2_2", "conv3_4", "pm"]
     _same(
         "utad/table4",
         theirs["table4_hazelnut_capacity"]["rows"],
@@ -134,8 +134,8 @@ def test_utad(shared):
     )
 
 
-def test_no_number_is_without_a_reference(shared):
-    """How many numbers the references have, so that no table has more of them."""
+def test_every_number_has_a_reference(shared):
+    """The tables have as many numbers as the references."""
 
     def numbers(value):
         if isinstance(value, dict):
@@ -192,8 +192,8 @@ def test_keys_and_categories():
 def test_settings_of_the_authors_code():
     code = papers.code("SCADN")
     assert code["model.width"] == 64
-    assert code["model.blocks"] == 8  # in the text
-    assert code["loss.gan"] == "nsgan"  # otherwise in the text
+    assert code["model.blocks"] == 8  # from the paper's text
+    assert code["loss.gan"] == "nsgan"  # the paper's text differs
     assert code["masks.stripe_pairs"] == [2, 4, 8]
     assert "data.size" not in papers.code("UTAD")  # differs between data sets
     assert papers.code("AUTOENCODER") == {}

@@ -1,4 +1,4 @@
-"""Which variants of an ablation share one training, by the declarations of settings."""
+"""Sharing of trainings by an ablation's variants, as the settings declare it."""
 
 import sys
 import types
@@ -35,7 +35,9 @@ def count_trainings(config, workdir, field, *values):
         ("seed", (0, 0), 1),
     ],
 )
-def test_variants_share_what_training_does_not_see(tmp_path, field, values, trainings):
+def test_variants_that_differ_outside_training_share_it(
+    tmp_path, field, values, trainings
+):
     assert count_trainings(tiny(), tmp_path, field, *values) == trainings
 
 
@@ -46,7 +48,7 @@ def test_two_encoder_files_are_two_trainings(tmp_path):
     assert count_trainings(config, tmp_path, "encoder.weights", *weights) == 2
 
 
-def test_a_method_that_trains_with_frozen_weights_says_so(tmp_path, monkeypatch):
+def test_a_method_that_trains_with_frozen_weights_declares_it(tmp_path, monkeypatch):
     weights = Field("", "file of the teacher's weights")
     own = types.SimpleNamespace(FIELDS={"vgg_weights": weights}, Method=object)
     monkeypatch.setitem(sys.modules, "my", types.ModuleType("my"))

@@ -3,8 +3,8 @@
     python -m pip install kubernetes-validate
     python -m pytest tests/launch/kubernetes_test.py
 
-JobSet is no part of Kubernetes itself: its own fields are written down here, after its
-CRD of version v1alpha2; the jobs in it are held against Kubernetes' schema.
+JobSet is not part of Kubernetes: its own fields are declared here, as in its CRD of
+version v1alpha2. The jobs in it are validated against Kubernetes' schema.
 """
 
 import re
@@ -88,7 +88,7 @@ def test_manifests_fit_their_schemas(manifests):
         kubernetes_validate.validate(job, VERSION, strict=True)
 
 
-def test_a_wrong_field_is_found(manifests):
+def test_a_wrong_field_is_detected(manifests):
     jobset, sweep = manifests
     sweep["spec"]["completion"] = 3
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -98,7 +98,7 @@ def test_a_wrong_field_is_found(manifests):
         jsonschema.validate(jobset, JOBSET)
 
 
-def test_numbers_that_belong_together_agree():
+def test_related_numbers_agree():
     jobset, sweep = yaml.safe_load_all(YAML.read_text())
     (workers,) = jobset["spec"]["replicatedJobs"]
     job = workers["template"]["spec"]

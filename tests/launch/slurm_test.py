@@ -1,4 +1,4 @@
-"""A SLURM cluster of one node on this machine, and real jobs on it.
+"""Real jobs on a one-node SLURM cluster on this machine.
 
     python -m pytest tests/launch/slurm_test.py -s
 
@@ -79,7 +79,7 @@ def cluster(tmp_path_factory):
         pytest.skip(f"needs root and {', '.join(missing or ['root'])}")
     folder = tmp_path_factory.mktemp("slurm")
     for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)  # munged refuses what others may write to
+        parent.chmod(0o755)  # munged refuses directories that others may write to
     (folder / "state").mkdir()
     (folder / "spool").mkdir()
     key = folder / "munge.key"
@@ -143,10 +143,10 @@ def sbatch(environ, folder, *arguments):
 
 
 def states(environ, job):
-    """Of a job, or of each task of an array."""
+    """The states of a job, or of each task of an array."""
     command = ["scontrol", "show", "job", "--oneliner", job]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
-    if done.returncode:  # a controller that is busy
+    if done.returncode:  # the controller is busy
         return ["UNKNOWN"]
     return [
         dict(field.partition("=")[::2] for field in line.split())["JobState"]
@@ -191,7 +191,7 @@ def test_two_processes_train_save_at_sigterm_and_are_queued_again(cluster, tmp_p
     assert (workdir / "evaluation" / "results.md").exists()
 
 
-def test_an_array_does_a_sweep_and_then_only_what_is_missing(cluster, tmp_path):
+def test_an_array_runs_a_sweep_and_then_only_what_is_missing(cluster, tmp_path):
     workdir = tmp_path / "sweep"
     command = (
         "--array=0-2", "--ntasks=1", "launch/slurm.sbatch", "python", "-m",
@@ -199,7 +199,7 @@ def test_an_array_does_a_sweep_and_then_only_what_is_missing(cluster, tmp_path):
         "--seeds=0,1", f"--workdir={workdir}", "--config.training.steps=150",
     )  # fmt: skip
     job = sbatch(cluster, tmp_path, *command)
-    # Task 1 does the second and the fifth training; it is cancelled in the fifth.
+    # Task 1 runs the second and the fifth training; it is cancelled in the fifth.
     until(lambda: steps(workdir / "8" / "base" / "seed_0"), 900, "the fifth training")
     subprocess.run(["scancel", f"{job}_1"], env=cluster, check=True)
     ended = wait_for(cluster, job, tmp_path)

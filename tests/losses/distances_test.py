@@ -128,9 +128,9 @@ def test_perceptual_distance_is_the_weighted_sum_of_its_layers(params):
 def test_a_layers_distance_is_upsampled_bilinearly(params, layer):
     a, b = pair()
     net = vgg19.Features((layer,))
-    (of_a,) = net.apply({"params": params["vgg19"]}, a)
-    (of_b,) = net.apply({"params": params["vgg19"]}, b)
-    coarse = np.abs(np.asarray(of_a) - np.asarray(of_b)).mean(-1)
+    (features_a,) = net.apply({"params": params["vgg19"]}, a)
+    (features_b,) = net.apply({"params": params["vgg19"]}, b)
+    coarse = np.abs(np.asarray(features_a) - np.asarray(features_b)).mean(-1)
     factor = SHAPE[1] // coarse.shape[1]
     y, x = ((np.arange(n) + 0.5) / factor - 0.5 for n in SHAPE[1:3])
     grid = np.meshgrid(y, x, indexing="ij")
@@ -182,7 +182,7 @@ def test_parameters_are_only_what_the_distance_needs(weights, params):
         assert shapes(jax.eval_shape(distances.Distance(name).init)) == shapes(loaded)
 
 
-def test_without_weights_one_line_says_so(tmp_path, monkeypatch):
+def test_missing_weights_are_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(errors.UserError, match="this distance needs VGG-19's weights"):
         distances.Distance("pm").load_params("")

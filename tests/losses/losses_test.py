@@ -76,7 +76,7 @@ def test_feature_matching_by_hand():
     assert adversarial.feature_matching(real, fake) == 1.5 + 4
 
 
-def test_multiscale_lsgan_is_of_the_raw_outputs_summed_over_scales():
+def test_multiscale_lsgan_takes_raw_outputs_and_sums_over_scales():
     real = [jnp.array([1.0, 3.0]), jnp.array([0.0])]
     fake = [jnp.array([2.0, -1.0]), jnp.array([4.0])]
     discriminator = adversarial.multiscale_lsgan_discriminator(real, fake)
@@ -84,7 +84,7 @@ def test_multiscale_lsgan_is_of_the_raw_outputs_summed_over_scales():
     assert adversarial.multiscale_lsgan_generator(fake) == (1 + 4) / 2 + 9
 
 
-def test_multiscale_lsgan_needs_as_many_scales():
+def test_multiscale_lsgan_needs_equal_numbers_of_scales():
     with pytest.raises(ValueError, match="zip"):
         adversarial.multiscale_lsgan_discriminator([jnp.ones(1)], [])
 

@@ -18,8 +18,8 @@ def jensen_shannon_bound(loss):
 
     E_P[log T] + E_Q[log(1 - T)] is at most 2 JSD(P || Q) - 2 log 2 for every T and
     reaches it where T = p / (p + q) (f-GAN, Nowozin et al. 2016). JSD(P || Q) is the
-    mutual information with this divergence instead of Kullback and Leibler's. It is at
-    most log 2, and at most I(x; z).
+    mutual information with this divergence instead of the Kullback-Leibler divergence.
+    It is at most log 2, and at most I(x; z).
     """
     return math.log(2) - loss / 2
 
@@ -34,7 +34,7 @@ def shannon_bound(joint_logits, product_logits):
 
 
 def jensen_shannon_divergence():
-    """Of the correlated pair and the independent one, by integration."""
+    """Divergence of the correlated from the independent pair, by integration."""
     joint = stats.multivariate_normal(cov=[[1, RHO], [RHO, 1]])
     product = stats.multivariate_normal(cov=np.eye(2))
     line = np.linspace(-7, 7, 701)

@@ -1,4 +1,4 @@
-"""The programs for NVIDIA GPUs, lowered without one and read as text."""
+"""Programs for NVIDIA GPUs, lowered to text without a GPU."""
 
 import functools
 import re
@@ -13,7 +13,7 @@ from jax_scadn import methods
 from jax_scadn.methods import base
 from jax_scadn.training import loop, protocol
 
-BATCH = 5  # a size that nothing else has
+BATCH = 5  # a size that no other axis has
 WIDTH = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -29,7 +29,7 @@ def images(config, dtype=np.uint8):
 
 
 def shapes(stage):
-    """Of the state before the first update."""
+    """Shapes of the state before the first update."""
     init = functools.partial(loop.init, stage)
     return jax.eval_shape(init, 0, protocol.EMPTY, {})
 
@@ -97,7 +97,7 @@ def operations(program, name):
 
 @every_dtype
 @every_program
-def test_convolutions_are_of_the_type_asked_for(name, dtype):
+def test_convolutions_have_the_requested_type(name, dtype):
     convolutions = operations(PROGRAMS[name](dtype), "convolution")
     assert len(convolutions) >= 10
     for tensors in convolutions:
@@ -107,9 +107,9 @@ def test_convolutions_are_of_the_type_asked_for(name, dtype):
 @every_dtype
 @every_program
 def test_images_are_not_transposed_between_layers(name, dtype):
-    """Channels stay last: a convolution's own dimension numbers say what is what.
+    """Channels stay last, as the dimension numbers of the convolutions say.
 
-    Kernels are transposed, for the spectral norm, and so are results over scales.
+    Only kernels, for the spectral norm, and results over scales are transposed.
     """
     for (shape, _), _ in operations(PROGRAMS[name](dtype), "transpose"):
         is_images = len(shape) >= 4 and any(n % BATCH == 0 for n in shape[:2])
@@ -125,15 +125,15 @@ def test_nothing_leaves_the_device(name, dtype):
 
 
 def test_float32_under_bfloat16_is_in_norms_and_at_the_output_only():
-    """Eight norms with one residual block, then tanh; a conversion each and back."""
+    """Each norm and the final tanh are computed in float32."""
     conversions = operations(scadn_score("bfloat16"), "convert")
     conversions = [pair for pair in conversions if len(pair[0][0]) >= 4]
     activations = [pair for pair in conversions if BATCH in pair[0][0][:2]]
     up = [pair for pair in activations if pair[1][1] == "f32"]
     down = [pair for pair in activations if pair[1][1] == "bf16"]
     norms = 4 + 2 * 1 + 3
-    assert len(up) == norms + 1
-    assert len(down) == norms + 1  # that of the images
+    assert len(up) == norms + 1  # tanh
+    assert len(down) == norms + 1  # the images
     in_float32 = operations(scadn_score("float32"), "convert")
     assert {pair[0][1] for pair in in_float32} == {"ui8"}  # the masks
     relus = r"stablehlo\.maximum %\w+, %\w+ : tensor<\d+x5x[^>]*x(\w+)>"

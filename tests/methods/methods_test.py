@@ -1,4 +1,4 @@
-"""Methods are found by the names of their modules."""
+"""Methods, looked up by the names of their modules."""
 
 import sys
 
@@ -26,7 +26,7 @@ class Method:
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """Writes a module of the user's own, its folder not yet on the path."""
+    """Writes a user's module, in a folder that is not on the path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     folder = tmp_path / "my_methods"
@@ -58,7 +58,7 @@ def test_titles():
     assert methods.get("utad").Method.title == "UTAD"
 
 
-def test_a_method_of_the_users_own(own):
+def test_a_custom_method(own):
     name = own(OWN)
     config = methods.default(name)
     assert (config.method, config.data.size) == (name, base.FIELDS["data.size"].default)
@@ -81,14 +81,14 @@ def test_a_method_of_the_users_own(own):
         ("os.path", r"method=os\.path: the module has no FIELDS and no Method$"),
     ],
 )
-def test_unknown_methods_are_one_line(own, name, message):
+def test_unknown_methods_are_one_line_errors(own, name, message):
     own(OWN)
     with pytest.raises(errors.UserError, match=message) as refused:
         methods.default(name)
     assert "\n" not in str(refused.value)
 
 
-def test_what_an_own_module_itself_misses_is_not_hidden(own):
+def test_import_errors_inside_a_custom_module_are_not_hidden(own):
     name = own("import nonsuch\n")
     with pytest.raises(ModuleNotFoundError, match="nonsuch"):
         methods.get(name)

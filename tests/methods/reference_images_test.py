@@ -47,8 +47,8 @@ def test_two_training_images_by_hand():
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_nearest_image_equals_a_search_by_loops(kind):
-    """Nine images: not a whole number of batches, and none is left out."""
+def test_nearest_image_equals_a_brute_force_search(kind):
+    """Nine images: the last batch is not full, and none is left out."""
     random = np.random.default_rng(0)
     most = np.iinfo(kind).max
     train = random.integers(0, most, (9, 4, 5, 3)).astype(kind)

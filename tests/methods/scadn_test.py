@@ -35,7 +35,7 @@ def stage_and_state(**changes):
 
 @functools.partial(jax.jit, static_argnums=0)
 def stepped(stage, state, hyper, images, seed=0):
-    """One step as the loop does it."""
+    """One step as in the training loop."""
     return loop.update(stage, state, hyper, protocol.EMPTY, seed, {"image": images})
 
 
@@ -69,11 +69,11 @@ def test_presets_differ_where_paper_and_code_do():
     reference = conftest.tiny(model__blocks=3)
     paper = conftest.tiny(model__blocks=3, preset="paper")
     ours, theirs = map(inpainting.InpaintingStage.from_config, (reference, paper))
-    fills = [
+    mask_values = [
         stage.hyperparameters(c).mask_value
         for stage, c in ((ours, reference), (theirs, paper))
     ]
-    assert fills == [1.0, 0.0]
+    assert mask_values == [1.0, 0.0]
     assert method.Method.from_config(paper).mask_value == 0.0
     assert (ours.dilations, theirs.dilations) == ((2, 2, 2), (2, 1, 1))
     assert (ours.gan, theirs.gan) == ("nsgan", "minimax")
@@ -82,7 +82,7 @@ def test_presets_differ_where_paper_and_code_do():
     assert theirs.hyperparameters(paper).discriminator_learning_rate == 1e-4
 
 
-def test_a_field_wins_over_its_preset():
+def test_a_field_overrides_its_preset():
     config = conftest.tiny(preset="paper", masks__mask_value=0.5)
     assert method.Method.from_config(config).mask_value == 0.5
 
@@ -108,14 +108,14 @@ def test_each_loss_moves_its_own_network_only(reference, images):
         assert any(jax.tree.leaves(moved))
 
 
-def test_the_generators_gradient_is_that_of_its_loss_alone(reference, images):
+def test_the_generators_gradient_is_that_of_its_own_loss(reference, images):
     """One generator pass with a pulled-back gradient equals plain `jax.grad`."""
     stage, state, hyper = reference
     drawn_masks = drawn(hyper, images)
-    removed = masks.apply_mask(images, drawn_masks[..., None], hyper.mask_value)
+    masked_images = masks.apply_mask(images, drawn_masks[..., None], hyper.mask_value)
 
     def loss(params):
-        fake = stage.generator.apply({"params": params}, removed)
+        fake = stage.generator.apply({"params": params}, masked_images)
         spectral = state.spectral
         for seen in (images, fake, fake):
             (logits, _), variables = stage.discriminator.apply(
@@ -126,8 +126,8 @@ def test_the_generators_gradient_is_that_of_its_loss_alone(reference, images):
             spectral = jax.lax.stop_gradient(variables["spectral"])
         m = drawn_masks[..., None]
         squared = jnp.square(fake - images)
-        known, lost = jnp.mean(squared * (1 - m)), jnp.mean(squared * m)
-        rec = (known + 4 * lost) / jnp.mean(m)
+        visible, masked = jnp.mean(squared * (1 - m)), jnp.mean(squared * m)
+        rec = (visible + 4 * masked) / jnp.mean(m)
         return rec + 0.001 * jnp.mean(-jax.nn.log_sigmoid(logits))
 
     expected = jax.jit(jax.grad(loss))(state.generator)
@@ -244,7 +244,7 @@ def test_maps_do_not_depend_on_the_images_in_a_call(images, monkeypatch):
         ((1, 232, 232, 3), (1, 4)),  # of 12 masks never 5 and then 2
     ],
 )
-def test_calls_follow_the_number_of_pixels(shape, expected):
+def test_chunk_sizes_follow_the_number_of_pixels(shape, expected):
     scadn, _ = method_and_generator()
     assert scadn.chunk_sizes(12, shape) == expected
     chosen, _ = method_and_generator(scoring__masks_per_call=5)

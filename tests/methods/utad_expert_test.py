@@ -32,7 +32,7 @@ def images():
 
 @pytest.fixture
 def pairs(images):
-    """Images, and impressions that are the same ones blurred."""
+    """Images, and blurred copies of them as impressions."""
     return images, (images + np.roll(images, 2, axis=2)) / 2
 
 
@@ -50,7 +50,7 @@ def translate(stage, experts, pairs, key=None):
 
 @functools.partial(jax.jit, static_argnums=0)
 def written_out(net, experts, pairs):
-    """The four L1 losses from the networks alone, before their weights."""
+    """The four unweighted L1 losses, computed directly from the networks."""
 
     def apply(domain, method, *inputs):
         return net.apply({"params": experts[domain]}, *inputs, method=method)
@@ -99,13 +99,13 @@ def test_directions_swap_contents_and_losses_are_those_written_out(started, pair
     np.testing.assert_allclose(metrics["expert_loss"], expected, rtol=1e-4)
 
 
-def test_the_learning_rate_is_halved_by_the_state_s_step(started, pairs):
+def test_the_learning_rate_is_halved_by_the_states_step(started, pairs):
     stage, state, hyper = started
     before = state.experts["image"]["decoder"]["output"]["conv"]["kernel"]
     for done, rate in ((0, 1e-4), (49_999, 1e-4), (50_000, 5e-5), (149_999, 2.5e-5)):
         after, _ = update(stage, state.replace(step=jnp.int32(done)), hyper, pairs)
         output = after.experts["image"]["decoder"]["output"]["conv"]["kernel"]
-        # The first direction of Adam is the gradient's sign.
+        # Adam's first update is along the gradient's sign.
         np.testing.assert_allclose(np.max(np.abs(output - before)), rate, rtol=1e-2)
         assert int(after.step) == done + 1
 
@@ -129,7 +129,7 @@ def test_without_guidance_details_are_noise_and_have_no_loss(started, pairs):
     assert first == again
     assert first["reconstruction_loss"] != later["reconstruction_loss"]
     assert "detail_loss" not in first
-    # The detail encoders are unused: weight decay alone, which Adam takes for a
+    # The detail encoders are unused: only weight decay, which Adam treats as a
     # gradient, moves them towards zero.
     for domain in ("image", "impression"):
         old, new = (s.experts[domain]["detail_encoder"] for s in (state, after))
@@ -151,7 +151,7 @@ def test_without_guidance_each_training_image_has_its_own_noise(started, pairs):
     assert len(np.unique(draws[0][:, 0])) == len(pairs[0])
 
 
-def test_without_guidance_a_score_depends_on_its_image_alone(started, pairs):
+def test_without_guidance_a_score_depends_only_on_its_image(started, pairs):
     _, state, _ = started
     stage, _ = stage_of(expert__guidance="noise")
     translated = translate(stage, state.experts, pairs)
@@ -184,12 +184,12 @@ def test_every_hyperparameter_may_differ_under_vmap(started, pairs):
     assert {value.shape for value in metrics.values()} == {(3,)}
 
 
-# Impressions, which each step computes by the frozen weights of stage 1.
+# Impressions, which each step computes with the frozen weights of stage 1.
 
 
 @functools.cache
 def two_stages():
-    """Both stages, the arrays of the second one, and two weights of the first one."""
+    """Both stages, the second's hyperparameters, and two results of the first."""
     config = utad_tiny.settings()
     first, second = methods.create(config).stages
     results = [first.result(utad_tiny.fresh(first, seed)) for seed in (0, 1)]
@@ -207,7 +207,7 @@ def pixels(images):
 
 @functools.partial(jax.jit, static_argnums=0)
 def extract(first, result, images):
-    """Impressions by the running statistics."""
+    """Impressions with the running statistics."""
     return first.ie_net.apply(result, images, train=False).image_bhwc
 
 
@@ -228,7 +228,7 @@ def test_a_step_sees_the_impressions_of_the_earlier_stage(pixels):
         after, metrics = trained(second, state, hyper, result, pixels)
         expected = update(second, state, hyper, (images, expected_impressions))
         utad_tiny.assert_trees_close(metrics, expected[1])
-        # Adam's first step shows the signs of the gradients only: compare its moments.
+        # Adam's first step shows only the signs of the gradients: compare its moments.
         moments = after.optimizer, expected[0].optimizer
         utad_tiny.assert_trees_close(*moments, rtol=1e-3, atol=1e-5)
 
@@ -259,7 +259,7 @@ def test_training_never_changes_the_earlier_stage(pixels):
 
 @pytest.mark.slow
 def test_stacked_variants_use_their_own_earlier_stage(pixels):
-    """Two variants that differ in nothing but the weights of stage 1."""
+    """Two variants that differ only in the weights of stage 1."""
     _, second, hyper, results = two_stages()
     state = utad_tiny.fresh(second)
     mesh, count = sharding.variant_mesh(2)

@@ -45,13 +45,13 @@ def gradients(stage, state, hyper, images):
 
 
 def key_of(state, seed=0):
-    """Of the next step of a run with that seed."""
+    """The random key of the next step of a run with that seed."""
     return jax.random.fold_in(jax.random.key(seed), state.step)
 
 
 @jax.jit
 def written_out(state, hyper, images):
-    """Both losses as in the papers, from the networks alone, and their gradients."""
+    """Both losses as in the papers, directly from the networks, and their gradients."""
     stage, _ = stage_of()
     key = key_of(state)
 
@@ -84,14 +84,14 @@ def written_out(state, hyper, images):
 
     def ie_net_loss(params):
         outputs = forward(params)
-        local, whole = bounds(state.discriminators, outputs)
+        local, global_ = bounds(state.discriminators, outputs)
         mean, log_var = outputs.mean_bl, outputs.log_var_bl
         kl = -0.5 * (1 + log_var - mean**2 - jnp.exp(log_var))
         fake = scores(state.discriminators, outputs.image_bhwc)
         return (
             hyper.reconstruction_weight * jnp.mean((outputs.image_bhwc - images) ** 2)
             + hyper.local_weight * local
-            + hyper.global_weight * whole
+            + hyper.global_weight * global_
             + hyper.kl_weight * jnp.mean(kl)
             + hyper.image_gan_weight * sum(jnp.mean((s - 1) ** 2) for s in fake)
         )
@@ -126,7 +126,7 @@ def test_total_loss_by_hand(started):
 
 
 def test_the_bounds_start_at_2_log_2(started, images):
-    """An untrained T cannot tell, whatever the features are."""
+    """An untrained T cannot tell pairs apart, whatever the features are."""
     stage, state, hyper = started
     _, metrics = step(stage, state, hyper, images)
     for name in ("local_loss", "global_loss"):
@@ -145,7 +145,7 @@ def test_each_learning_rate_moves_its_own_networks_only(started, images):
         assert utad_tiny.moved(getattr(after, other), getattr(state, other))
 
 
-def test_the_information_moves_t_in_full_and_the_encoder_by_its_weights(
+def test_mutual_information_moves_t_fully_and_the_encoder_by_its_weights(
     started, images
 ):
     stage, state, hyper = started
@@ -155,9 +155,9 @@ def test_the_information_moves_t_in_full_and_the_encoder_by_its_weights(
     unmoved, same = gradients(stage, state, without, images)
     assert_trees_equal(discriminators, same)
     assert utad_tiny.moved(encoder["encoder_0"], unmoved["encoder_0"])
-    # The decoder has no part in the information.
+    # The decoder does not affect the mutual information.
     assert_trees_close(encoder["decoder_1"], unmoved["decoder_1"])
-    # With no weight on any loss of the encoder T's loss leaves it alone.
+    # T's own loss has no gradient in the encoder.
     nothing = jax.tree.map(jnp.zeros_like, hyper)
     grads, _ = gradients(stage, state, nothing, images)
     assert_trees_equal(grads, jax.tree.map(jnp.zeros_like, grads))
@@ -165,7 +165,7 @@ def test_the_information_moves_t_in_full_and_the_encoder_by_its_weights(
 
 def test_sgd_has_momentum_and_decay_on_every_weight(started, images):
     stage, state, hyper = started
-    # A rate that is large enough to see a decay of 1e-4.
+    # Rates that are large enough to show a decay of 1e-4.
     hyper = hyper.replace(
         learning_rate=jnp.float32(1.0), discriminator_learning_rate=jnp.float32(2.0)
     )
@@ -188,7 +188,7 @@ def test_sgd_has_momentum_and_decay_on_every_weight(started, images):
         assert_trees_close(getattr(twice, name), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_step_moves_the_batch_statistics_and_inference_takes_them(started, images):
+def test_a_step_moves_the_batch_statistics_and_inference_uses_them(started, images):
     stage, state, hyper = started
     after, _ = step(stage, state, hyper, images)
     assert utad_tiny.moved(after.batch_stats, state.batch_stats)
@@ -227,7 +227,7 @@ def test_t_learns_to_tell_pairs_apart(started, smooth_images):
         learning_rate=jnp.zeros(()), discriminator_learning_rate=jnp.float32(0.03)
     )
     history = []
-    for _ in range(150):  # on the same codes again and again
+    for _ in range(150):  # always on the same codes
         state, metrics = step(
             stage, state.replace(step=0 * state.step), hyper, smooth_images
         )
@@ -240,7 +240,7 @@ def test_the_encoder_learns_what_t_can_tell(started, smooth_images):
     stage, state, hyper = started
 
     def decided(t):
-        """Its logits are not near 0 any more."""
+        """Scales the logits of T away from 0."""
         return t | {"linear_3": jax.tree.map(lambda x: 50 * x, t["linear_3"])}
 
     discriminators = state.discriminators | {
@@ -260,7 +260,7 @@ def test_the_encoder_learns_what_t_can_tell(started, smooth_images):
         assert np.mean(share) < 0.9, name
 
 
-def test_parts_that_have_no_weight_are_left_out(images):
+def test_losses_without_a_weight_are_left_out(images):
     stage, hyper = stage_of(
         preset="paper", impression__local_weight=0.0, impression__global_weight=0.0
     )

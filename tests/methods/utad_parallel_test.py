@@ -1,4 +1,4 @@
-"""Four forced CPU devices, in a process of their own, train as one does."""
+"""Four forced CPU devices in a separate process: the same training as on one."""
 
 import subprocess
 import sys

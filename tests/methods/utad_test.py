@@ -40,7 +40,7 @@ def test_presets_differ_where_paper_and_public_settings_do():
     assert not ExpertStage.from_config(paper).content_loss
 
 
-def test_a_field_wins_over_its_preset():
+def test_a_field_overrides_its_preset():
     config = settings(
         preset="paper", impression__training__epochs=7, expert__content_weight=2.0
     )
@@ -102,7 +102,7 @@ def test_t_is_no_wider_than_the_code_nor_than_128(latent, width):
         ({"selection__keep": "best"}, "keep=best: must be one of: last"),
     ],
 )
-def test_settings_that_do_not_go_together_are_one_line(changes, message):
+def test_incompatible_settings_are_one_line_errors(changes, message):
     with pytest.raises(errors.UserError, match=message) as refused:
         settings(**changes)
     assert "\n" not in str(refused.value)

@@ -39,7 +39,9 @@ def test_keeps_shape_and_range():
 def test_other_sizes_are_refused(size):
     config = methods.default("autoencoder")
     resolve.put(config, "data.size", size)
-    with pytest.raises(errors.UserError, match=f"data.size={size}: must be one of: 32, 64"):
+    with pytest.raises(
+        errors.UserError, match=f"data.size={size}: must be one of: 32, 64"
+    ):
         methods.resolve(config)
 
 

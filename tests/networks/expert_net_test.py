@@ -101,15 +101,15 @@ def test_content_is_invariant_to_brightness_and_contrast_and_detail_is_not():
     variables = variables_lib.drawn(net.init, images)
     encode_content, encode_detail, _ = compiled(net)
     fainter = 0.5 * images + 0.3
-    content, of_fainter = (encode_content(variables, i) for i in (images, fainter))
-    np.testing.assert_allclose(of_fainter, content, atol=2e-3)
-    detail, of_fainter = (encode_detail(variables, i) for i in (images, fainter))
-    assert np.abs(of_fainter - detail).max() > 0.01
+    content, fainter_content = (encode_content(variables, i) for i in (images, fainter))
+    np.testing.assert_allclose(fainter_content, content, atol=2e-3)
+    detail, fainter_detail = (encode_detail(variables, i) for i in (images, fainter))
+    assert np.abs(fainter_detail - detail).max() > 0.01
 
 
 def test_the_internal_range_is_minus_1_to_1():
     net = SMALL(1)
-    images = jnp.full((1, 16, 16, 1), 0.5)  # the middle, 0 inside
+    images = jnp.full((1, 16, 16, 1), 0.5)  # the middle of the range, 0 inside
     variables = jax.tree.map(
         lambda leaf: leaf * (leaf.ndim > 1), variables_lib.drawn(net.init, images)
     )  # without biases
@@ -176,6 +176,6 @@ def test_every_parameter_has_a_gradient():
     flat = jax.tree_util.tree_leaves_with_path(slopes)
     for path, slope in flat:
         assert np.isfinite(slope).all(), path
-        # A bias before an instance norm only has a rounding error.
+        # The gradient of a bias before an instance norm is only a rounding error.
         normed = "bias" in str(path[-1]) and "content_encoder" in str(path)
         assert normed or np.abs(slope).max() > 0, path

@@ -207,7 +207,7 @@ def test_latent_discriminator_by_hand():
     assert net.apply(variables, pairs[:, 0]).shape == (2,)
 
 
-def test_latent_discriminator_gives_float32():
+def test_latent_discriminator_returns_float32():
     net = latent_discriminator.LatentDiscriminator(width=3, dtype=jnp.bfloat16)
     pairs = noise(2, 6)
     logits = net.apply(variables_lib.drawn(net.init, pairs), pairs)

@@ -66,7 +66,7 @@ def test_spectral_vectors_move_in_training_only():
     np.testing.assert_allclose(updated["spectral"]["v"], v, rtol=1e-5, atol=1e-6)
 
 
-def test_the_gradient_takes_u_and_v_as_constants():
+def test_the_gradient_treats_u_and_v_as_constants():
     layer, variables, x = _spectral()
     spectral, params = variables["spectral"], variables["params"]
 

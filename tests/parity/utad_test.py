@@ -41,9 +41,9 @@ def small_ie_net():
 def golden():
     """A file of the golden format with other sizes than the shared one.
 
-    It is written by the code under test: what it shows is that `check` takes any
-    file of the format and notices every change. The shared file shows that the
-    numbers are PyTorch's.
+    It is written by the code under test, so it only shows that `check` takes any file
+    of the format and detects every change. The shared file shows that the numbers are
+    PyTorch's.
     """
     rng = np.random.default_rng(0)
 

@@ -8,12 +8,12 @@ from jax_scadn.reports import metrics, uncertainty
 
 
 def labels_of(normal, anomalous):
-    """Shuffled, so that nothing can depend on the order of the images."""
+    """Shuffled labels, so that nothing can depend on the order of the images."""
     labels = np.arange(normal + anomalous) >= normal
     return np.random.default_rng(99).permutation(labels)
 
 
-LABELS = labels_of(40, 50)  # shared: another number of images is compiled again
+LABELS = labels_of(40, 50)  # shared: another number of images is recompiled
 
 
 def normal_scores(random, labels, distance, *shape):
@@ -72,15 +72,15 @@ def test_the_interval_has_the_width_of_delong():
     assert (high + low) / 2 == pytest.approx(values[0], abs=0.15 * half)  # it is skewed
 
 
-def test_intervals_hold_the_true_auroc_as_often_as_they_say():
+def test_intervals_contain_the_true_auroc_as_often_as_they_claim():
     random = np.random.default_rng(0)
     truth = special.ndtr(1 / np.sqrt(2))  # two normal distributions at a distance of 1
     intervals = [
         uncertainty.auroc_interval(LABELS, normal_scores(random, LABELS, 1), seed=seed)
         for seed in range(400)
     ]
-    held = np.mean([low <= truth <= high for low, high in intervals])
-    assert 0.91 < held < 0.98  # standard deviation 0.011
+    coverage = np.mean([low <= truth <= high for low, high in intervals])
+    assert 0.91 < coverage < 0.98  # standard deviation 0.011
 
 
 # In floating point 53 x 61 was not exact; 6007 x 6011 pairs take more than 24 bits.
@@ -208,8 +208,8 @@ def test_paired_bootstrap_agrees_with_delong():
         result.value, abs=0.15 * half
     )
     # With images drawn separately for each system it would be far wider.
-    apart = np.where(np.outer(weights, weights) > 0, covariance, 0)
-    assert half < 0.75 * 1.96 * np.sqrt(weights @ apart @ weights)
+    separate = np.where(np.outer(weights, weights) > 0, covariance, 0)
+    assert half < 0.75 * 1.96 * np.sqrt(weights @ separate @ weights)
 
 
 def test_the_spread_of_seeds_is_not_in_the_interval():

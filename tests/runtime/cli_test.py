@@ -31,21 +31,21 @@ def parse(monkeypatch):
         values = flags.FlagValues()
         cli.config_flag(values)
         flags.DEFINE_string("workdir", None, "", flag_values=values)
-        left = cli.parse(argv, values)
-        return left[1:], methods.resolve(cli.open_config())
+        remaining = cli.parse(argv, values)
+        return remaining[1:], methods.resolve(cli.open_config())
 
     return parse_
 
 
 def test_settings_and_remaining_arguments(parse):
-    left, config = parse(
+    remaining, config = parse(
         "--config=configs/pytorch_protocol.py:mnist",
         "--config.seed=7",
         "rest",
         "--config.data.category=3",
         "--config.masks.stripe_pairs=(2,4)",
     )
-    assert left == ["rest"]
+    assert remaining == ["rest"]
     assert (config.name, config.seed) == ("pytorch_protocol/mnist", 7)
     assert config.data.category == "3"
     assert config.masks.stripe_pairs == (2, 4)
@@ -147,9 +147,9 @@ def _exit(monkeypatch, main, *arguments):
     monkeypatch.setattr(cli.app, "run", run)  # the real one runs once per process
     monkeypatch.setattr(cli, "parse", list)
     flags.FLAGS.mark_as_parsed()
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as raised:
         cli.run(main)
-    return left.value.code
+    return raised.value.code
 
 
 @pytest.mark.parametrize(

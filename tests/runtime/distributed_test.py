@@ -1,4 +1,4 @@
-"""Several processes: detection, their rows, and real ones on this machine."""
+"""Several processes: detection, rows of batches, and real ones on this machine."""
 
 import re
 
@@ -125,7 +125,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path):
-    """What happens when one is killed is tested in tests/launch."""
+    """Killed processes are tested in tests/launch."""
     single, several = tmp_path / "single", tmp_path / "several"
     status, _, error = processes.finish(processes.start(single, 1, 1))
     assert status == 0, error[-3000:]

@@ -70,7 +70,7 @@ SCRIPT = """
         program = detector._score.lower(method, mesh, *arguments).compile()
         return program, program(*arguments)
 
-    # Many images are sharded; the masks of one image are.
+    # Many images are sharded; for a single image, its masks are.
     for count, shape in ((8, (4, 1)), (2, (2, 2)), (1, (1, 4))):
         mesh, size = sharding.scoring_mesh(count, method.shards_per_image)
         assert mesh.devices.shape == shape and size == count

@@ -17,6 +17,6 @@ def test_equals_scipys_filter(shape, sigma):
     )
 
 
-def test_no_sigma_leaves_the_map():
+def test_sigma_0_does_not_change_the_map():
     maps = np.ones((1, 1, 4, 4), np.float32)
     assert smoothing.gaussian(maps, 0.0) is maps

@@ -1,4 +1,4 @@
-"""Each file in configs/ gives settings that hold together."""
+"""Every file in configs/ gives consistent settings."""
 
 import importlib
 import inspect
@@ -84,7 +84,7 @@ def test_values_of_the_paper(name, size, channels, batch_size, flip):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "utad" in name])
-def test_utad_takes_the_papers_measure_and_normal_stages(name):
+def test_utad_uses_the_papers_distance_and_stages(name):
     config = methods.resolve(load(name).get_config())
     assert config.method == "utad"
     assert config.scoring.distance == "pm"

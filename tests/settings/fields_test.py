@@ -1,4 +1,4 @@
-"""Declarations of settings: what they allow, and how they word it."""
+"""Declarations of settings: allowed values, and messages for others."""
 
 import dataclasses
 import math
@@ -150,12 +150,12 @@ def test_written(write, value, text):
         {"default": 1, "write": "upside down"},
     ],
 )
-def test_declarations_that_say_nothing(wrong):
+def test_invalid_declarations_are_refused(wrong):
     with pytest.raises(ValueError, match=r"^'a text': "):
         Field(text="a text", **wrong)
 
 
-def test_declared_again_a_field_keeps_its_words():
+def test_a_redeclared_field_keeps_its_words():
     shared = {"a": Field(1, "", words="width", write="first"), "b": Field(2, "")}
     again = Field(5, "", least=1, seen_by="scoring")
     merged = fields.merge(shared, {"a": again, "c": Field(3, "")})
@@ -166,8 +166,8 @@ def test_declared_again_a_field_keeps_its_words():
     assert fields.merge(shared, {"a": renamed})["a"] == renamed
 
 
-def test_what_the_lists_said_before_there_were_declarations():
-    """Of SCADN; the declarations say it of each setting."""
+def test_groups_of_settings_are_unchanged():
+    """The groups of SCADN's settings that were lists before the declarations."""
     declared = methods.fields("scadn")
 
     def which(test):

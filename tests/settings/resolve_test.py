@@ -34,7 +34,7 @@ def resolved(check=lambda config: None, **changes):
 
 
 @pytest.mark.parametrize("method", DEFAULTS)
-def test_defaults_are_those_of_before(method):
+def test_defaults_are_unchanged(method):
     ours = resolve.flat(methods.default(method))
     assert json.loads(json.dumps(ours)) == DEFAULTS[method]
 
@@ -66,7 +66,7 @@ def test_flat_has_tuples():
 # Presets and checks.
 
 
-def test_preset_fills_open_fields_of_a_copy():
+def test_preset_sets_unset_fields_of_a_copy():
     config = resolve.default("mine", FIELDS)
     assert resolve.resolve(config, FIELDS, PRESETS, id).net.width == 1
     assert config.net.width is None
@@ -83,13 +83,13 @@ def test_preset_fills_open_fields_of_a_copy():
         ({"net__first__rate": math.nan}, "--config.net.first.rate=nan: must be finite"),
     ],
 )
-def test_wrong_values_are_one_line(changes, message):
+def test_wrong_values_are_one_line_errors(changes, message):
     with pytest.raises(errors.UserError) as refused:
         resolved(**changes)
     assert str(refused.value) == message
 
 
-def test_open_field_that_no_preset_has():
+def test_unset_field_without_a_preset():
     config = resolve.default("mine", FIELDS)
     with pytest.raises(errors.UserError, match=r"net\.width=None: must be set$"):
         resolve.resolve(config, FIELDS, {}, id)
@@ -128,7 +128,7 @@ def test_check_sees_checked_values():
         ("masks.probabilities", (0.0,) * 12, "and not all 0"),
     ],
 )
-def test_settings_that_do_not_go_together(field, value, message):
+def test_incompatible_settings(field, value, message):
     config = methods.default()
     resolve.put(config, field, value)
     with pytest.raises(errors.UserError, match=message) as refused:
@@ -168,7 +168,7 @@ def rewritten(tmp_path, change):
     return path
 
 
-def test_what_a_file_lacks_keeps_its_default(tmp_path):
+def test_a_setting_missing_in_a_file_keeps_its_default(tmp_path):
     path = rewritten(tmp_path, lambda values: values["data"].pop("threads"))
     assert methods.read(path).data.threads == base.FIELDS["data.threads"].default
 
@@ -200,7 +200,7 @@ def test_files_that_are_refused(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{"])
-def test_files_that_are_no_settings(tmp_path, text):
+def test_files_that_are_not_settings(tmp_path, text):
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(errors.UserError, match="cannot be read as settings"):

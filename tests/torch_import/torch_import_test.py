@@ -149,7 +149,7 @@ def shapes(init, size):
 
 def utad_state_dict(network):
     """Random arrays in PyTorch's axis order, and the entries that only PyTorch has."""
-    init, names, _, passed_over = UTAD[network]
+    init, names, _, ignored = UTAD[network]
     flax_shapes = shapes(init, (32, 32, 1))
     assert set(names.values()) == set(flax_shapes)
     rng = np.random.default_rng(0)
@@ -157,7 +157,7 @@ def utad_state_dict(network):
         name: rng.normal(size=state_dict.torch_shape(flax_shapes[ours]))
         for name, ours in names.items()
     }
-    return arrays | passed_over
+    return arrays | ignored
 
 
 @pytest.mark.parametrize("network", UTAD)

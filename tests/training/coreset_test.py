@@ -22,6 +22,6 @@ def test_projected_features_still_cover_all_clusters():
     assert sorted(chosen // 50) == list(range(6))
 
 
-def test_there_are_no_more_than_points():
+def test_at_most_all_points_are_chosen():
     points = np.eye(4, dtype=np.float32)
     assert sorted(coreset.greedy_k_center(jax.random.key(0), points, 9)) == [0, 1, 2, 3]

@@ -40,30 +40,32 @@ def logged(workdir):
 
 
 def test_two_steps_and_two_more_equal_four(train, tmp_path):
-    whole = fit(conftest.tiny(training__steps=4), train, tmp_path / "whole")
-    parts = tmp_path / "parts"
-    first = fit(conftest.tiny(training__steps=2), train, parts)
-    second = fit(conftest.tiny(training__steps=4), train, parts)
-    conftest.assert_trees_equal(whole, second)
+    uninterrupted = fit(
+        conftest.tiny(training__steps=4), train, tmp_path / "uninterrupted"
+    )
+    resumed = tmp_path / "resumed"
+    first = fit(conftest.tiny(training__steps=2), train, resumed)
+    second = fit(conftest.tiny(training__steps=4), train, resumed)
+    conftest.assert_trees_equal(uninterrupted, second)
     with pytest.raises(AssertionError):
         conftest.assert_trees_equal(first, second)
     losses = [
         [line["generator_loss"] for line in logged(w)]
-        for w in (tmp_path / "whole", parts)
+        for w in (tmp_path / "uninterrupted", resumed)
     ]
     assert losses[0] == losses[1]
-    assert [line["step"] for line in logged(parts)] == [1, 2, 3, 4]
+    assert [line["step"] for line in logged(resumed)] == [1, 2, 3, 4]
 
 
 def test_saves_do_not_ask_for_sigterm(config, train, tmp_path, monkeypatch):
-    """JAX tells one call, by its number, to stop: that has to be the loop's."""
-    asked = []
-    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked.append)
+    """JAX tells one call, by its number, to stop: it must be one of the loop."""
+    calls = []
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", calls.append)
     fit(config, train, tmp_path)
-    assert not asked
+    assert not calls
 
 
-def test_epochs_count_whole_batches():
+def test_epochs_count_full_batches():
     config = conftest.tiny(training__epochs=3, training__steps=0)
     assert loop.total_steps(config.training, 11) == 3 * 2
 
@@ -110,12 +112,12 @@ def test_the_weights_with_the_lowest_error_are_kept(train, tmp_path, monkeypatch
     best = fit(config, train, tmp_path)
     assert len(seen) == 3
     conftest.assert_trees_equal(best, seen[1])
-    found = [
+    logged_errors = [
         line["selection_error"]
         for line in logged(tmp_path)
         if "selection_error" in line
     ]
-    assert found == [3.0, 1.0, 2.0]
+    assert logged_errors == [3.0, 1.0, 2.0]
 
 
 def test_selection_error_is_the_mean_over_all_images_without_padding(train):
@@ -138,7 +140,7 @@ def test_checkpoints_of_another_net_are_refused_in_one_line(train, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_what_a_killed_save_left_is_cleaned_up(train, tmp_path):
+def test_remains_of_a_killed_save_are_cleaned_up(train, tmp_path):
     fit(conftest.tiny(training__steps=2), train, tmp_path)
     last = tmp_path / "checkpoints" / "last"
     debris = last / "4.orbax-checkpoint-tmp-1"

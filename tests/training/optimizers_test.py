@@ -52,7 +52,7 @@ def test_adam_by_hand():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_pytorch_goes_the_same_way(name):
+def test_pytorch_takes_the_same_steps(name):
     torch = pytest.importorskip("torch")
     weight = torch.nn.Parameter(torch.tensor(PARAMS, dtype=torch.float32))
     if name == "sgd":

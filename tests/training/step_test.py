@@ -1,4 +1,4 @@
-"""What the hardware needs of each step: compiled once, donated, undisturbed."""
+"""Training steps: compiled once, donated, and without transfers."""
 
 import contextlib
 
@@ -19,20 +19,20 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 @contextlib.contextmanager
 def compilations():
-    """A list that gets longer with each program that is compiled."""
-    found = []
+    """A list that grows with each program that is compiled."""
+    compiled = []
 
     def listen(event, *_, **__):
         if event == _COMPILED:
-            found.append(event)
+            compiled.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield found
+    yield compiled
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def settings(name):
-    """Of programs that no other test compiles."""
+    """Settings of programs that no other test compiles."""
     if name == "inpainting":
         return conftest.tiny(optimizer__b1=0.25)
     return utad_tiny.settings(impression__momentum=0.25, expert__b1=0.25)
@@ -73,7 +73,7 @@ def test_compiled_once_donated_and_without_transfers(steps):
         counts.append(len(compiled))
         leaves = jax.tree_util.tree_leaves_with_path(before)
         kept = [path[-1].key for path, leaf in leaves if not leaf.is_deleted()]
-        # The step makes v of the spectral norm anew from u, and does not read it.
+        # The step recomputes v of the spectral norm from u, and does not read it.
         assert set(kept) <= {"v"}
     assert counts[0] >= 1
     assert counts[1:] == [0, 0, 0]
@@ -120,9 +120,9 @@ def test_no_program_is_compiled_after_the_first_step_of_a_run(tmp_path, monkeypa
     counts = []
     step = loop.SingleRun.step
 
-    def counted(held):
+    def counted(single_run):
         counts.append(len(compiled))
-        return step(held)
+        return step(single_run)
 
     monkeypatch.setattr(loop.SingleRun, "step", counted)
     with compilations() as compiled:

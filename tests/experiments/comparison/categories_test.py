@@ -42,7 +42,7 @@ def test_missing_categories_are_not_run_and_have_no_mean(tmp_path):
     assert "seeds: 0, 1 of bottle; 0 of cable; " in text
 
 
-def test_mean_over_all_categories_is_of_the_seeds_that_all_have(tmp_path):
+def test_mean_over_all_categories_uses_the_seeds_that_all_have(tmp_path):
     for digit in range(10):
         for seed in (0, 1, 2):
             if (digit, seed) != (7, 2):
@@ -75,7 +75,7 @@ def test_no_seed_with_all_categories_gives_no_mean(tmp_path):
     assert comparison_runs.rows_of(block)["mean"].ours is None
 
 
-def test_other_protocols_are_other_blocks(tmp_path):
+def test_different_protocols_are_separate_blocks(tmp_path):
     comparison_runs.write_run(tmp_path / "short", auroc=0.6, seed=0)
     comparison_runs.write_run(tmp_path / "long", auroc=0.8, seed=0, training__steps=8)
     short, long = sorted(
@@ -90,7 +90,7 @@ def test_other_protocols_are_other_blocks(tmp_path):
     assert report.markdown([short, long]).count("Yan et al.") == 1
 
 
-def test_settings_without_effect_make_no_other_system(tmp_path):
+def test_settings_without_effect_do_not_separate_systems(tmp_path):
     comparison_runs.write_run(tmp_path / "a", seed=0, name="first")
     comparison_runs.write_run(
         tmp_path / "b", seed=1, scoring__images_per_call=2, name="second"
@@ -101,7 +101,7 @@ def test_settings_without_effect_make_no_other_system(tmp_path):
     assert block.name == "first, second, tiny"
 
 
-def test_folders_of_ones_own_are_told_apart_by_their_path(tmp_path):
+def test_custom_folders_are_distinguished_by_their_path(tmp_path):
     comparison_runs.write_run(tmp_path / "a", "nuts", data__path="one")
     comparison_runs.write_run(tmp_path / "b", "nuts", data__path="two")
     assert len(comparison_runs.compare(tmp_path)) == 2
@@ -115,7 +115,7 @@ def test_without_a_table_ours_is_compared_with_the_baselines(tmp_path):
     assert list(comparison_runs.rows_of(block)) == [
         "bolts",
         "nuts",
-    ]  # and no mean of them
+    ]  # without a mean
     assert comparison_runs.rows_of(block)["nuts"].baselines["mean image"].value == 0.75
     assert "No published table matches." in report.markdown([block])
 
@@ -141,7 +141,7 @@ def test_pixel_metrics_have_their_own_table(tmp_path):
     assert comparison_runs.rows_of(pixel)["bottle"].interval is None
 
 
-def test_table_that_was_asked_for(tmp_path):
+def test_requested_table(tmp_path):
     comparison_runs.write_run(
         tmp_path / "a", pixel={"iou": 0.4, "iou_at_threshold": 0.3}
     )
@@ -158,9 +158,7 @@ def test_table_that_was_asked_for(tmp_path):
     measured = {"iou_at_threshold": 0.3, "auroc_pooled": 0.8}
     comparison_runs.write_run(tmp_path / "h", "hazelnut", pixel=measured)
     iou, auroc = comparison_runs.compare(tmp_path / "h", table="utad/table4")
-    assert list(comparison_runs.rows_of(iou)) == [
-        "hazelnut"
-    ]  # of which there is no mean
+    assert list(comparison_runs.rows_of(iou)) == ["hazelnut"]  # without a mean
     assert comparison_runs.rows_of(iou)["hazelnut"].published == 0.649
     assert comparison_runs.rows_of(auroc)["hazelnut"].published == 0.976
     comparison_runs.write_run(tmp_path / "b", "17")

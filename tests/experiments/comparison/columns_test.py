@@ -58,7 +58,7 @@ def test_dae_has_columns_in_the_tables_of_scadn(tmp_path):
         comparison_runs.rows_of(block)["bottle"].published for block in blocks.values()
     ]
     assert published == [0.86, 0.544]
-    # The number of seeds is that of SCADN's row only.
+    # Only SCADN's row has a number of seeds.
     write_autoencoder(tmp_path / "b", "DAE", category="3", dataset="mnist")
     comparison_runs.write_run(tmp_path / "c", "3", dataset="mnist")
     for name, published, seeds in (
@@ -81,7 +81,7 @@ def test_a_proposed_method_has_the_differences_of_its_protocol(tmp_path):
 
 
 def test_a_column_in_the_table_of_another_paper(tmp_path, monkeypatch):
-    """As UTAD's table would be if it had a column of SCADN."""
+    """UTAD's table as if it had a column of SCADN."""
     table = papers.table("utad/table1")
     columns = tuple("SCADN" if key == "LSA" else key for key in table.columns)
     others = dict(papers.tables())
@@ -114,7 +114,7 @@ def test_a_requested_table_without_the_method_shows_the_proposed_one(tmp_path):
     ],
 )
 def test_methods_without_a_column(tmp_path, method, title, baselines):
-    """Closed-form ones, which have no steps and no epochs either."""
+    """Closed-form methods, which have neither steps nor epochs."""
     comparison_runs.write_run(
         tmp_path / "ours", method=method, scores=(3, 1, 2, 4, 5, 6)
     )
@@ -147,7 +147,7 @@ def test_methods_without_a_column(tmp_path, method, title, baselines):
 
 
 def test_variants_may_be_different_methods(tmp_path):
-    """Each is compared through the scores of its own title."""
+    """Each is compared by the scores under its own title."""
     changes = {"ssim": {"preset": "ae_ssim"}, "l2": {}}
     scores = {
         ("ssim", 0): comparison_runs.FAIR,

@@ -6,7 +6,7 @@ from jax_scadn.experiments import papers
 from jax_scadn.experiments.comparison import protocol, report
 
 
-def test_the_published_protocol_differs_in_nothing(tmp_path):
+def test_the_published_protocol_has_no_differences(tmp_path):
     table = papers.table("scadn/table2")
     changes = {field.replace(".", "__"): value for field, value in
                {**table.protocol.paper, **table.protocol.code}.items()}  # fmt: skip
@@ -17,7 +17,7 @@ def test_the_published_protocol_differs_in_nothing(tmp_path):
         protocol.differences(comparison_runs.system_of(tmp_path / "a"), table.protocol)
         == []
     )
-    # 10 images in batches of 4: two steps an epoch.
+    # 10 images in batches of 4: two steps per epoch.
     changes["training__epochs"] = 1
     comparison_runs.write_run(
         tmp_path / "b", images=(10, 0), training__steps=400, **changes
@@ -73,7 +73,7 @@ def test_differences_are_described(tmp_path):
     assert "; 2 held-out normal images; 3 normal and 3 anomalous test images." in text
 
 
-def test_either_side_of_paper_and_code_is_no_difference(tmp_path):
+def test_values_of_paper_or_code_are_not_differences(tmp_path):
     table = papers.table("scadn/table2")
     for preset in ("paper", "reference"):
         comparison_runs.write_run(tmp_path / preset, preset=preset)

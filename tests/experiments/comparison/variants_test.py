@@ -113,8 +113,8 @@ def test_damaged_scores(tmp_path):
 
 def test_ablation_of_all_categories_has_their_mean(tmp_path):
     changes = {"S1": {"masks.stripe_pairs": [2]}, "full": {}}
-    every = papers.table("scadn/table2").categories
-    for category in every:
+    categories = papers.table("scadn/table2").categories
+    for category in categories:
         scores = {
             ("S1", 0): comparison_runs.FAIR,
             ("full", 0): comparison_runs.GOOD,
@@ -126,7 +126,7 @@ def test_ablation_of_all_categories_has_their_mean(tmp_path):
             tmp_path / category, scores, changes, category=category
         )
     mean, *single = comparison_runs.compare(tmp_path)
-    assert [block.category for block in single] == sorted(every)
+    assert [block.category for block in single] == sorted(categories)
     assert comparison_runs.rows_of(single[0])["full"].ours.seeds == (0, 1)
     assert comparison_runs.rows_of(single[0])["S1"].change.value == pytest.approx(
         -1 / 9
@@ -156,7 +156,7 @@ def test_ablations_of_some_categories_are_one_without_a_mean(tmp_path):
     ]
 
 
-def test_ablations_with_other_settings_are_other_blocks(tmp_path):
+def test_ablations_with_other_settings_are_separate_blocks(tmp_path):
     for steps in (4, 8):
         scores = {("mean", 0): comparison_runs.GOOD, ("full", 0): comparison_runs.FAIR}
         comparison_runs.write_ablation(
@@ -177,7 +177,7 @@ def test_ablation_of_categories_is_one_system(tmp_path):
     assert comparison_runs.rows_of(block)["mean"].ours.value == pytest.approx(0.9)
 
 
-def test_ablation_without_a_table_is_compared_with_the_unchanged(tmp_path):
+def test_ablation_without_a_table_is_compared_with_the_unchanged_variant(tmp_path):
     changes = {"two": {"model.width": 2}, "four": {}}
     comparison_runs.write_ablation(
         tmp_path,
@@ -194,7 +194,7 @@ def test_ablation_without_a_table_is_compared_with_the_unchanged(tmp_path):
     assert rows["four"].change is None
 
 
-def test_equal_variants_stay_apart(tmp_path):
+def test_equal_variants_stay_separate(tmp_path):
     changes = {"full": {}, "same": {"model.width": 4}}
     comparison_runs.write_ablation(
         tmp_path,
@@ -204,7 +204,7 @@ def test_equal_variants_stay_apart(tmp_path):
     )
     (block,) = comparison_runs.compare(tmp_path)
     assert comparison_runs.rows_of(block)["same"].ours.value == pytest.approx(7 / 9)
-    assert block.table is None  # one common name is no common table
+    assert block.table is None  # one common name is not enough
 
 
 def test_table_of_variants_by_category(tmp_path):
@@ -222,7 +222,7 @@ def test_table_of_variants_by_category(tmp_path):
     assert not any("only, the paper's" in line for line in block.coverage)
 
 
-def test_what_an_ablation_varies_is_no_difference(tmp_path):
+def test_varied_settings_are_not_differences(tmp_path):
     changes = {"S1": {"masks.stripe_pairs": [2]}, "S2": {"masks.stripe_pairs": [4]}}
     comparison_runs.write_ablation(
         tmp_path / "a", {("S1", 0): comparison_runs.GOOD}, {**changes, "full": {}}
@@ -231,9 +231,9 @@ def test_what_an_ablation_varies_is_no_difference(tmp_path):
         tmp_path, {"x": [{"category": "bottle", "seed": 0}]}
     )
     (block,) = comparison_runs.compare(tmp_path / "a", torch=torch)
-    every = [*block.differences, *block.measured_differences]
-    assert len(every) > 6
-    assert not [line for line in every if "stripes" in line]
+    lines = [*block.differences, *block.measured_differences]
+    assert len(lines) > 6
+    assert not [line for line in lines if "stripes" in line]
     comparison_runs.write_ablation(
         tmp_path / "b",
         {("full", 0): comparison_runs.GOOD},
@@ -253,7 +253,7 @@ def test_variants_against_a_table_of_categories(tmp_path):
     assert comparison_runs.rows_of(blocks[0])["bottle"].published == 0.957
 
 
-def test_ablation_of_other_data_does_not_fit(tmp_path):
+def test_ablation_of_other_data_does_not_match(tmp_path):
     comparison_runs.write_ablation(
         tmp_path,
         {("mean", 0): comparison_runs.GOOD, ("full", 0): comparison_runs.FAIR},

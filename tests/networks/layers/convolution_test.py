@@ -78,7 +78,7 @@ def reference(x, kernel, stride=1, pad=0, dilation=1, upsample=1, padding="zeros
 
 
 def program(options, *arguments, platform="cpu"):
-    """The input of that platform's compiler."""
+    """The program that a platform compiles, as text."""
     traced = jax.jit(functools.partial(convolution.convolve, **options)).trace(
         *arguments
     )
@@ -109,7 +109,7 @@ def test_value_and_gradients_are_those_of_the_plain_convolution(name):
 
 
 @pytest.mark.parametrize("name", [*FAST, *PLAIN])
-def test_cpus_use_their_form_and_gpus_the_convolution(name):
+def test_cpus_use_their_own_form_and_gpus_the_convolution(name):
     shape, options = (FAST | PLAIN)[name]
     x, kernel = arrays(*shape)
     assert ("convolution" in program(options, x, kernel)) == (name in PLAIN)
@@ -117,7 +117,7 @@ def test_cpus_use_their_form_and_gpus_the_convolution(name):
 
 
 @pytest.mark.parametrize("name", ROW_BY_ROW)
-def test_few_channels_come_out_row_by_row_on_a_cpu(name):
+def test_few_channels_are_computed_row_by_row_on_a_cpu(name):
     shape, options = ROW_BY_ROW[name]
     x, kernel = arrays(*shape)
     rows, columns, inputs, outputs = kernel.shape
@@ -134,7 +134,7 @@ def test_narrow_and_bfloat16_convolutions_stay_plain():
     assert "convolution" in program(options, *half)
 
 
-def test_variants_with_kernels_of_their_own():
+def test_variants_with_different_kernels():
     """As in an ablation whose variants are trained in one batch."""
     shape, options = FAST["dilated"]
     x, kernel = arrays(*shape)

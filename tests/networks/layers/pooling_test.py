@@ -25,7 +25,7 @@ def xla(x, window, stride, pad):
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("values", [1000, 3])
 def test_value_and_gradient_are_those_of_xla(name, values):
-    """With few values many are equal in a window: the same one counts."""
+    """With few values, windows have several maxima: the same one is chosen."""
     *options, size = OPTIONS[name]
     x = jax.random.randint(jax.random.key(0), (2, *size, 3), 0, values)
     x = x.astype(jnp.float32) - values / 2
@@ -40,7 +40,7 @@ def test_value_and_gradient_are_those_of_xla(name, values):
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_a_nan_is_not_lost():
+def test_nan_is_propagated():
     for place in ((0, 0), (0, 1), (1, 1)):
         x = jnp.ones((1, 2, 2, 1)).at[0, *place, 0].set(jnp.nan)
         assert jnp.isnan(pooling.max_pool(x, 2, 2)).all()

@@ -68,7 +68,7 @@ ALGORITHMS = {
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_filter_in_chunks_is_the_filter(name, request):
+def test_chunks_do_not_change_the_result_of_a_filter(name, request):
     algorithm, shape = ALGORITHMS[name]
     taps = len(algorithm.kernel[0])
     x = jax.random.normal(jax.random.key(0), shape)

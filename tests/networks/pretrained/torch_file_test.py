@@ -23,7 +23,7 @@ ARRAYS = {
 
 
 def message(call, *arguments):
-    """The one line of a user's mistake."""
+    """The one-line message of a user error."""
     with pytest.raises(errors.UserError) as caught:
         call(*arguments)
     assert "\n" not in str(caught.value)
@@ -31,7 +31,7 @@ def message(call, *arguments):
 
 
 class Storage:
-    """What a pickle of PyTorch's names by a persistent id, not by its content."""
+    """A storage, which PyTorch pickles as a persistent id without its content."""
 
     def __init__(self, key, array, view):
         self.array = np.ascontiguousarray(array)
@@ -61,7 +61,7 @@ def pickled(obj):
 
 @pytest.fixture
 def save(monkeypatch):
-    """Writes what torch.save writes, with stand-ins for torch's names."""
+    """Writes files as torch.save does, with stand-ins for torch's names."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
     def _rebuild_tensor_v2():
@@ -81,7 +81,7 @@ def save(monkeypatch):
     def save(path, arrays, legacy=False, wrap=lambda tensors: tensors, **extra):
         storages, tensors = [], collections.OrderedDict()
         for name, array in arrays.items():
-            # Kernels lie in another order of axes, as they do in the published file.
+            # Kernels are stored in another order of axes, as in the published file.
             order = (2, 3, 1, 0) if array.ndim == 4 else range(array.ndim)
             stored = np.ascontiguousarray(array.transpose(*order))
             strides = np.empty(array.ndim, int)
@@ -134,9 +134,9 @@ def test_pth_files(tmp_path, save, legacy):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int64", "bool"])
 def test_pth_files_of_pytorch(tmp_path, dtype, legacy):
     torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
-    whole = torch.arange(24).reshape(2, 3, 4).to(getattr(torch, dtype))
-    tensors = {"whole": whole, "part": whole[1:, ::2].transpose(0, 2)}
-    tensors["empty"], tensors["scalar"] = whole[:0], whole[1, 1, 1]
+    full = torch.arange(24).reshape(2, 3, 4).to(getattr(torch, dtype))
+    tensors = {"full": full, "part": full[1:, ::2].transpose(0, 2)}
+    tensors["empty"], tensors["scalar"] = full[:0], full[1, 1, 1]
     path = tmp_path / "net.pth"
     torch.save(tensors, path, _use_new_zipfile_serialization=not legacy)
     for name, array in torch_file.load(path).items():
@@ -174,7 +174,7 @@ def test_a_pickle_that_runs_a_command_is_refused(tmp_path, save, legacy):
     line = message(torch_file.load, path)
     assert f"its pickle names {os.system.__module__}.system" in line
     assert not ran.exists()
-    path.write_bytes(pickled(command))  # in place of the whole file
+    path.write_bytes(pickled(command))  # instead of the entire file
     assert "system, which no state dict needs" in message(torch_file.load, path)
     assert not ran.exists()
 

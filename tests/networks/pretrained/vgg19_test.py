@@ -9,7 +9,7 @@ from jax_scadn.networks.pretrained import vgg19, vgg19_weights
 
 
 def photograph(size):
-    """A piece of a photograph that comes with scikit-learn, (1, size, size, 3)."""
+    """A crop of a photograph that comes with scikit-learn, (1, size, size, 3)."""
     image = datasets.load_sample_image("china.jpg")[100:, 200:][::2, ::2]
     return image[None, :size, :size].astype(np.float32) / 255
 

@@ -13,7 +13,7 @@ from jax_scadn.runtime import errors
 
 
 def torch_arrays(arrays):
-    """The same under torchvision's names, in its axis order."""
+    """The same arrays under torchvision's names, in its axis order."""
     renamed = {}
     for i, name in zip((0, 2, 5, 7, 10, 12, 14, 16), vgg19.CONVOLUTIONS, strict=True):
         kernel = arrays[f"{name}/kernel"].transpose(3, 2, 0, 1)
@@ -49,7 +49,7 @@ def save_pth(folder, arrays, **options):
 
 
 def message(call, *arguments):
-    """The one line of a user error."""
+    """The one-line message of a user error."""
     with pytest.raises(errors.UserError) as caught:
         call(*arguments)
     assert "\n" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_preprocessing_follows_the_source(tmp_path, arrays):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_torchvisions_file(tmp_path, arrays, legacy):
+def test_torchvision_files(tmp_path, arrays, legacy):
     path = save_pth(tmp_path, arrays, _use_new_zipfile_serialization=not legacy)
     np.savez(tmp_path / "same.npz", source="torchvision", **arrays)
     same = vgg19_weights.load(tmp_path / "same.npz")
@@ -100,7 +100,7 @@ def save_h5(path, arrays, names):
         {"kernel": "layers/{0}/vars/0", "bias": "layers/{0}/vars/1"},  # Keras 3
     ],
 )
-def test_kerass_file(tmp_path, arrays, names):
+def test_keras_files(tmp_path, arrays, names):
     save_h5(tmp_path / "vgg19.h5", arrays, names)
     np.savez(tmp_path / "same.npz", **arrays)
     conftest.assert_trees_equal(
@@ -189,7 +189,7 @@ def test_a_file_that_was_put_into_the_cache(tmp_path, cache, monkeypatch, arrays
 
 @pytest.fixture
 def has_torch(monkeypatch):
-    """As if PyTorch were installed; it is not reached."""
+    """As if PyTorch were installed; it is not used."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
 
 
