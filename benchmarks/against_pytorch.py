@@ -1,15 +1,16 @@
-"""Training steps and scoring against PyTorch, with the same weights and images.
+"""Times training steps and scoring against PyTorch, with equal weights and images.
 
     python -m benchmarks.against_pytorch --rounds=5
     python -m benchmarks.against_pytorch --cases='scadn-step-*,first-score-256' --list
 
 Each framework runs in its own process. Outputs of the first calls are compared, and a
-case whose outputs differ is not timed. PyTorch runs in every form that it has
-(`benchmarks.twins.forms`), and calls are timed in pairs against the fastest of them.
-First calls, which compile, and peak memory are reported separately. Then follow the
-time from the start of a process to its first score, and training from files against
-training on images that are on the device already. Prints Markdown and writes it, CSV
-and JSON to --output after each row. The exit status is 1 if outputs differ.
+case whose outputs differ is not timed. PyTorch runs in each of its forms
+(`benchmarks.twins.forms`), and calls are timed in pairs with the fastest of them.
+First calls, which compile, and peak memory are reported separately. Other cases are the
+time from the start of a process to its first score, and training from files compared
+with training on images that are already on the device. Prints Markdown, and writes
+Markdown, CSV and JSON to --output after each row. The exit status is 1 if outputs
+differ.
 """
 
 from __future__ import annotations
@@ -46,21 +47,21 @@ from jax_scadn.runtime import cli, errors
 from jax_scadn.settings import resolve
 
 _CASES = flags.DEFINE_list("cases", ["*"], "Names or patterns; see --list.")
-_LIST = flags.DEFINE_bool("list", False, "Print the names of all cases and stop.")
-_FORMS = flags.DEFINE_list("forms", ["*"], "Patterns of PyTorch's forms to try.")
+_LIST = flags.DEFINE_bool("list", False, "Print the names of all cases and exit.")
+_FORMS = flags.DEFINE_list("forms", ["*"], "Patterns of the PyTorch forms to try.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed pairs of calls.", lower_bound=1)
 _COMPILE_LIMIT = flags.DEFINE_float(
-    "compile_limit", 300, "Seconds that torch.compile may take for a case."
+    "compile_limit", 300, "Time limit of torch.compile for a case, seconds."
 )
 _PAIRS_LIMIT = flags.DEFINE_float(
     "pairs_limit",
     120,
-    "Seconds after which a case gets no more rounds; it gets one in any case.",
+    "Seconds after which a case starts no more rounds; it always gets one.",
 )
 _PYTORCH = flags.DEFINE_string(
-    "pytorch_python", sys.executable, "Python that has PyTorch, if another one has."
+    "pytorch_python", sys.executable, "Python with PyTorch, if it is not this one."
 )
-_OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
+_OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Directory of the tables.")
 
 _PEAK = cases.Case("matrix-product", 2048, 1)
 _OTHERS = {module.NAME: module for module in (first_scores, input_pipeline, epoch_scan)}
@@ -75,13 +76,13 @@ class Measured:
       form: PyTorch's fastest form.
       pairs: seconds of calls, ours and PyTorch's.
       first: seconds of the first call, which compiles, by framework.
-      peak: MiB that the process took at most, by framework, and of a later one of
-        ours, which finds its programs in the compilation cache.
+      peak: peak memory of the process in MiB, by framework, and of a later process of
+        ours, which loads its programs from the compilation cache.
       before: MiB before the first call, by framework.
       gflop: additions and multiplications of a call's convolutions and matrix
         products, 10^9.
-      difference: the largest one of the outputs, as a share of what is allowed.
-      tried: what each form of PyTorch gave.
+      difference: the largest one of the outputs, as a share of the tolerance.
+      tried: results of each form of PyTorch.
     """
 
     case: str
@@ -105,7 +106,7 @@ class Measured:
         return timing.Spread.of(ours), timing.Spread.of(torch)
 
     def row(self, peak_rate: float) -> dict[str, Any]:
-        """For the table; `peak_rate` is what the machine can do, GFLOP/s."""
+        """Row of the table; `peak_rate` is that of the machine, GFLOP/s."""
         seconds, torch_seconds = self.seconds
         rate, torch_rate = self.rates
         return {
@@ -128,7 +129,7 @@ class Measured:
 
 
 class OutputsDifferError(Exception):
-    """The outputs of the two frameworks differ; the message names one."""
+    """The outputs of the two frameworks differ; the message names one of them."""
 
 
 def measure(
@@ -143,15 +144,15 @@ def measure(
 
     Args:
       case: what to time.
-      wanted: PyTorch's forms to try, one at least.
+      wanted: PyTorch's forms to try, at least one.
       rounds: pairs of calls.
       compile_limit: seconds that the first call of a compiled form may take.
-      pairs_limit: seconds after which no further pair is begun.
-      pytorch: a Python that has it.
+      pairs_limit: seconds after which no further pair is started.
+      pytorch: a Python with PyTorch.
 
     Raises:
-      OutputsDifferError: by more than the case allows.
-      processes.WorkerError: ours failed, or each of PyTorch's forms.
+      OutputsDifferError: by more than the tolerance of the case.
+      processes.WorkerError: ours failed, or all of PyTorch's forms.
     """
     compared = cases.COMPARED_STEPS if case.is_step else 1
     with contextlib.ExitStack() as stack:
@@ -198,7 +199,7 @@ def measure(
                 worst = max(worst, difference)
                 tried[form.name] = attempted
                 if fastest is None or attempted["call"] < tried[fastest]["call"]:
-                    best_stack.close()  # the fastest one before
+                    best_stack.close()  # of the previous fastest one
                     best, fastest = worker, form.name
                     best_stack = attempt.pop_all()
         if best is None:
@@ -212,7 +213,7 @@ def measure(
             pairs_limit,
         )
         memory = {"jax": mine.ask("memory"), "pytorch": best.ask("memory")}
-        with processes.Worker(task, folder) as later:  # finds what mine compiled
+        with processes.Worker(task, folder) as later:  # loads what mine compiled
             later.ask("first")
             memory["jax, compiled before"] = later.ask("memory")
         first["pytorch"] = tried[fastest]["first"]
@@ -243,7 +244,7 @@ def _settings(case: cases.Case) -> dict[str, Any]:
 
 
 def _difference(case: cases.Case, mine: pathlib.Path, theirs: pathlib.Path) -> float:
-    """The largest difference of an output as a share of what is allowed."""
+    """The largest difference of an output as a share of its tolerance."""
     with np.load(mine) as ours_, np.load(theirs) as torch:
         outputs, others = dict(ours_), dict(torch)
     if set(outputs) != set(others):
@@ -293,7 +294,7 @@ def _pytorch_version() -> str:
     except (OSError, subprocess.CalledProcessError):
         raise errors.UserError(
             f"{_PYTORCH.value} has no PyTorch: pip install 'jax_scadn[torch]', or "
-            "--pytorch_python=PATH for a Python that has it"
+            "give --pytorch_python=PATH of a Python with PyTorch"
         ) from None
 
 
@@ -307,7 +308,9 @@ def main(_) -> int:
     chosen_others = _selected(list(others), _CASES.value)
     if not chosen and not chosen_others:
         known = ", ".join([*by_name, *others])
-        raise errors.UserError(f"--cases={','.join(_CASES.value)}: there are {known}")
+        raise errors.UserError(
+            f"--cases={','.join(_CASES.value)}: no such case; known: {known}"
+        )
     machine = _machine()
     print(" ".join(f"{name}={value}" for name, value in machine.items()), flush=True)
     output = pathlib.Path(_OUTPUT.value)
@@ -327,7 +330,7 @@ def main(_) -> int:
 def _measure_all(
     chosen: Sequence[cases.Case], machine: Mapping[str, Any], output: pathlib.Path
 ) -> int:
-    """Measures, prints and writes the cases; 1 where one of them failed."""
+    """Measures, prints and writes the cases; returns 1 if one of them failed."""
     # All rates are compared with the machine's peak.
     how = _COMPILE_LIMIT.value, _PAIRS_LIMIT.value, _PYTORCH.value
     peak = measure(_PEAK, forms.of(_PEAK.task), max(5, _ROUNDS.value), *how)

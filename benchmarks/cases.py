@@ -1,4 +1,4 @@
-"""Cases to time: a method's training step or its scoring, at a size and a batch."""
+"""Timed cases: a method's training step or its scoring, at a size and batch size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Case:
 
     Attributes:
       task: 'scadn-step', 'scadn-score', 'impression-step', 'expert-step', 'utad-score'
-        or, as the machine's peak, 'matrix-product'.
-      size: sides of the images, pixels, or of the matrices.
+        or, for the machine's peak, 'matrix-product'.
+      size: side of the images in pixels, or of the matrices.
       batch: images in a call.
-      changes: fields of the settings and their values, where they are not those of
-        full-width networks with the preset `reference`.
+      changes: fields of the settings and their values, where they differ from those
+        of full-width networks with the preset `reference`.
     """
 
     task: str
@@ -38,11 +38,11 @@ class Case:
         return self.task.endswith("-step")
 
     def tolerance(self, output: str, call: int) -> tuple[float, str]:
-        """By how much an output of that call may differ, and how that is measured.
+        """Allowed difference of an output of that call, and its kind.
 
         Kinds are those of `jax_scadn.parity.report`. In each framework some of the
-        millions of ReLUs round to the other side, which gradients show. After Adam's
-        first step, which is the sign of the gradient, losses do, too.
+        millions of ReLUs round to the other side, which shows in gradients. After
+        Adam's first step, which is the sign of the gradient, it also shows in losses.
         """
         if not self.is_step:
             return 1e-3, "max"
@@ -56,7 +56,7 @@ class Case:
         config = methods.default("utad" if utad else "scadn")
         config.data.size = self.size
         config.scoring.images_per_call = self.batch
-        # IE-Net's stage takes no batch of one image.
+        # IE-Net's stage does not accept a batch of one image.
         budget = {
             "scadn-step": "training",
             "impression-step": "impression.training",
@@ -70,7 +70,7 @@ class Case:
 
 
 def from_json(values: dict[str, Any]) -> Case:
-    """The opposite of `dataclasses.asdict`, by way of JSON."""
+    """The inverse of `dataclasses.asdict`, after a round trip through JSON."""
     changes = tuple((field, _tuple(value)) for field, value in values["changes"])
     return Case(**(values | {"changes": changes}))
 

@@ -1,8 +1,8 @@
-"""An epoch as one `lax.scan` over a data set on the device, against a loop of steps.
+"""An epoch as one `lax.scan` over a data set on the device, compared with a loop.
 
-Digits of scikit-learn, 32 x 32 pixels, with the networks of configs/digits.py. The loop
+scikit-learn's digits, 32 x 32 pixels, with the networks of configs/digits.py. The loop
 gives each step its batch from the host and fetches the losses one step late, as the
-training loop does; the scan takes its batches by index out of the data set.
+training loop does; the scan reads its batches by index from the data set.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from jax_scadn.training import protocol
 NAME = "epoch_scan"
 CASES = ("epoch-as-one-scan",)
 
-_STEPS = 20  # of an epoch
+_STEPS = 20  # per epoch
 
 
 def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
     """Results by name, and the rows of their table.
 
     Args:
-      names: out of `CASES`.
+      names: some of `CASES`.
       rounds: pairs of epochs.
     """
     (name,) = names
@@ -47,7 +47,7 @@ def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
 
 
 def compare(config, rounds: int, steps: int) -> list[tuple[float, float]]:
-    """Seconds of that many steps: pairs (loop, scan), both compiled before."""
+    """Seconds of `steps` steps as pairs (loop, scan), without compilation."""
     training = training_loop.Loop(config)
     source = training.source
     images = jax.device_put(np.stack([source[i]["image"] for i in range(len(source))]))

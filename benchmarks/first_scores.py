@@ -1,8 +1,8 @@
 """Seconds from the start of a process to the first score of an image.
 
-JAX loads the detector that a training saved, with an empty compilation cache (cold) and
-with one that an earlier process has filled (warm); PyTorch loads the same generator
-from a .pth file and runs it as it is.
+JAX loads a saved detector, with an empty compilation cache (cold) and with one that an
+earlier process has filled (warm); PyTorch loads the same generator from a .pth file and
+runs it without compilation.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _TOLERANCE = 1e-3  # relative, of the scores
 def measure(
     names: list[str], rounds: int, pytorch: str
 ) -> tuple[dict[str, Any], list[dict]]:
-    """Results by name and way, and the rows of their table.
+    """Results by case and kind of process, and the rows of their table.
 
     Args:
-      names: out of `CASES`.
-      rounds: processes of each way, one after the other in turn.
-      pytorch: a Python that has it.
+      names: some of `CASES`.
+      rounds: processes of each kind, alternating.
+      pytorch: a Python with PyTorch.
     """
     results = {}
     rows = []
@@ -74,7 +74,7 @@ def _measure(case: cases.Case, rounds: int, pytorch: str) -> dict[str, list[floa
             for way, (command, cache) in ways.items():
                 passed, score = _run(command, cache)
                 if not abs(score - expected) <= _TOLERANCE * abs(expected):
-                    raise RuntimeError(f"{way}: score {score} and not {expected}")
+                    raise RuntimeError(f"{way}: score is {score}, expected {expected}")
                 seconds[way].append(passed)
     return seconds
 
@@ -99,7 +99,7 @@ def _run(command: list[str], cache: pathlib.Path | None) -> tuple[float, float]:
 
     Args:
       command: Python, module and arguments.
-      cache: the user's cache folder; None is an empty one.
+      cache: the user's cache directory; None = an empty one.
     """
     environment = os.environ.copy()
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"):

@@ -2,11 +2,11 @@
 
     python -m benchmarks.growth --picture=docs/growth.png
 
-One image, full-width networks with drawn weights. All points are called in turn in each
-round. Draws seconds against pixels and against masks with the line through them; and
-each kind of convolution in the generator alone, as XLA computes it and as we do, with
-the machine's roofline. Operations are those of the plain convolution: a filter that
-needs fewer of them can lie above the roof.
+One image, full-width networks with drawn weights. Each round calls every point once.
+Draws seconds against pixels and against masks with a fitted line; and each kind of
+convolution in the generator, in XLA's form and in ours, with the machine's roofline.
+Operations are those of the plain convolution: a filter that needs fewer of them can lie
+above the roof.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from jax_scadn.networks.layers import convolution, layers
 from jax_scadn.reports import figures, tables
 from jax_scadn.runtime import cli, files
 
-_CALLS = flags.DEFINE_integer("calls", 5, "Of each point.", lower_bound=1)
-_PICTURE = flags.DEFINE_string("picture", "runs/benchmarks/growth.png", "What to draw.")
+_CALLS = flags.DEFINE_integer("calls", 5, "Calls of each point.", lower_bound=1)
+_PICTURE = flags.DEFINE_string("picture", "runs/benchmarks/growth.png", "File to draw.")
 
-_SIZES = (128, 192, 256, 384, 512)  # under twelve masks
-_MASKS = (4, 8, 12, 16)  # of 256 x 256 pixels
-_STRIPE_PAIRS = (2, 4, 8, 16)  # a scale each, of four masks
+_SIZES = (128, 192, 256, 384, 512)  # with twelve masks
+_MASKS = (4, 8, 12, 16)  # at 256 x 256 pixels
+_STRIPE_PAIRS = (2, 4, 8, 16)  # one per scale of four masks
 _BUSY = (4, 256)  # images and their size, for single convolutions
-_NUMBERS = 1 << 25  # 128 MiB, more than a cache holds
+_NUMBERS = 1 << 25  # 128 MiB, more than fits into a cache
 
 
 class Convolution(NamedTuple):
-    """One of the generator's, by its first name.
+    """A kind of convolution in the generator.
 
     Attributes:
-      name: of the layer.
-      layer: its fields.
+      name: of the first layer of this kind.
+      layer: the layer, unbound.
       shape: of its input, (B, H, W, C).
-      count: how many are like it.
+      count: number of layers of this kind.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Convolution(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A straight line through points.
+    """A straight line fitted to points.
 
     Attributes:
-      slope: by one of x.
-      start: at x = 0.
-      off: by which share of it the farthest point is away.
+      slope: of y against x.
+      start: value at x = 0.
+      off: largest relative deviation of a point from the line.
     """
 
     slope: float
@@ -72,7 +72,7 @@ class Line(NamedTuple):
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> Line:
-    """Least squares of shares: a small value counts like a large one."""
+    """Least squares of relative deviations: small values count like large ones."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     slope, start = np.polyfit(x, y, 1, w=1 / y)
     off = np.max(np.abs(y / (slope * x + start) - 1))
@@ -102,9 +102,9 @@ def convolutions(batch: int, size: int) -> list[Convolution]:
 
 
 def rates(kind: Convolution, rounds: int) -> dict[str, Any]:
-    """Of one convolution: 10^9 operations a second in both forms, and those a byte.
+    """Row of one convolution: 10^9 operations a second in both forms, and per byte.
 
-    The gradients are those by the image and by the kernel, without the value.
+    The gradients are with respect to image and kernel, without the forward value.
     """
     layer = kind.layer
     inputs = kind.shape[-1]
@@ -142,7 +142,7 @@ def rates(kind: Convolution, rounds: int) -> dict[str, Any]:
 
 
 def in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median seconds of each call; in each round all are called once."""
+    """Median seconds of each call; each round calls all of them once."""
     for call in calls:
         jax.block_until_ready(call())
     samples: list[list[float]] = [[] for _ in calls]
@@ -155,7 +155,7 @@ def in_turn(calls: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 def peak(rounds: int) -> tuple[float, float]:
-    """Operations of a matrix product, and bytes of a large sum, in a second."""
+    """Operations a second of a matrix product, and bytes a second of a large sum."""
     square, long = jnp.ones((2048, 2048)), jnp.ones(_NUMBERS)
     product, total = jax.jit(jnp.matmul), jax.jit(jnp.add)
     calls = [lambda: product(square, square), lambda: total(long, long)]
@@ -171,7 +171,7 @@ def _scoring(size: int, masks: int) -> Callable[[], Any]:
 
 
 def _measure(points: Sequence[tuple[int, int]], rounds: int) -> list[dict[str, float]]:
-    """Rows of (size, masks)."""
+    """A row for each (size, masks)."""
     seconds = in_turn([_scoring(*point) for point in points], rounds)
     return [
         {"size": size, "masks": masks, "s": taken, "s per megapixel and mask":
@@ -235,8 +235,8 @@ def main(_) -> None:
         print(tables.markdown(rows) + "\n")
     for name, x, rows in (("pixels", area, pixels), ("masks", counts, masks)):
         off = line(x, [row["s"] for row in rows]).off
-        print(f"against {name} off a straight line by {off:.1%} at most")
-    print(f"drawn: {path}")
+        print(f"against {name}: at most {off:.1%} off a straight line")
+    print(f"figure: {path}")
 
 
 if __name__ == "__main__":

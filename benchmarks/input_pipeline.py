@@ -1,8 +1,8 @@
-"""Training from files against training on one batch that is on the device.
+"""Training from files compared with training on one batch that is on the device.
 
 64 x 64 pixels, where steps are short, with the networks of configs/small_cpu.py: PNG
-files of 256 x 256 pixels, kept in memory after they were read once, or read, decoded
-and resized again in each epoch.
+files of 256 x 256 pixels, either kept in memory after they were read once, or read,
+decoded and resized again in each epoch.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ CASES = ("input-kept-in-memory", "input-read-each-epoch")
 
 _FILES = 64
 _FILE_SIZE = 256  # pixels
-_STEPS = 50  # in a sample
+_STEPS = 50  # of one sample
 
 
 def measure(names: list[str], rounds: int) -> tuple[dict[str, Any], list[dict]]:
     """Results by name, and the rows of their table.
 
     Args:
-      names: out of `CASES`.
+      names: some of `CASES`.
       rounds: pairs of samples.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -57,14 +57,14 @@ def settings(folder: str, kept: bool):
 
 
 def write_images(folder: pathlib.Path, count: int, size: int) -> None:
-    """PNG files of lace."""
+    """Writes lace as PNG files."""
     items, _ = lace.items(size, 3, train=count)
     for number, item in enumerate(items):
         Image.fromarray(item.read_image()).save(folder / f"{number:03d}.png")
 
 
 def compare(config, rounds: int, steps: int) -> dict[str, list]:
-    """Seconds of that many steps, pairs (synthetic, files), and of batches alone."""
+    """Seconds of `steps` steps as pairs (synthetic, files), and of reading batches."""
     training = training_loop.Loop(config)
     waiting = jax.device_put(next(training.batches))
 

@@ -32,7 +32,7 @@ _STAGES = {
 
 
 def inputs(case: cases.Case) -> dict[str, np.ndarray]:
-    """What both frameworks get: images, masks or matrices."""
+    """Inputs of both frameworks: images, masks or matrices."""
     if case.task == "matrix-product":
         shape = (case.size, case.size)
         return {name: weights.drawn(name, shape) for name in "ab"}
@@ -45,7 +45,7 @@ def inputs(case: cases.Case) -> dict[str, np.ndarray]:
 
 
 def given(case: cases.Case) -> list[dict[str, np.ndarray]]:
-    """The random draws of our steps, for each of the calls that are compared."""
+    """The random draws of our steps, for each compared call."""
     settings = case.settings
     drawn = []
     for step in range(cases.COMPARED_STEPS if case.is_step else 0):
@@ -64,7 +64,7 @@ def given(case: cases.Case) -> list[dict[str, np.ndarray]]:
 
 
 def workload(case: cases.Case) -> Callable[[], Outputs]:
-    """The call that is compared and timed; it ends when its results are there."""
+    """The call that is compared and timed; it returns when its results are ready."""
     arrays = inputs(case)
     if case.task == "matrix-product":
         product = jax.jit(jnp.matmul)
@@ -83,14 +83,14 @@ def workload(case: cases.Case) -> Callable[[], Outputs]:
     stage = stages[_STAGES[case.task]]
     state, hyper = _state(stage), stage.hyperparameters(config)
     if stage.name == "expert":
-        # On given impressions, as PyTorch's: stage 1 has a case of its own.
+        # On given impressions, as in PyTorch: stage 1 is a separate case.
         return _step(_update_expert, stage, state, hyper, arrays)
     step = functools.partial(_train_step, seed=np.uint32(config.seed))
     return _step(step, stage, state, hyper, {"image": arrays["image"]})
 
 
 def scoring_detector(case: cases.Case) -> detector.Detector:
-    """With drawn weights, and statistics as of errors of 0; not calibrated."""
+    """A detector with drawn weights, and statistics of zero errors; not calibrated."""
     config = case.settings
     method = methods.create(config)
     variables = {stage.name: _trained(stage) for stage in method.stages}
@@ -104,7 +104,7 @@ def scoring_detector(case: cases.Case) -> detector.Detector:
 
 
 def arrays(outputs: Outputs) -> dict[str, np.ndarray]:
-    """As NumPy arrays."""
+    """The outputs as NumPy arrays."""
     return {name: np.asarray(value) for name, value in outputs.items()}
 
 
@@ -131,13 +131,13 @@ def _update_expert(stage, state, hyper, batch):
 
 
 def _shapes(stage):
-    """Of the state before the first update."""
+    """Shapes of the state before the first update."""
     init = functools.partial(loop.init, stage)
     return jax.eval_shape(init, 0, protocol.EMPTY, {})
 
 
 def _trained(stage):
-    """Drawn weights that scoring needs; no others, as memory is measured."""
+    """Drawn weights, only those that scoring needs: memory is measured."""
     shapes = stage.result(_shapes(stage))
     if stage.name == "inpainting":
         names = scadn_names.generator_names(len(stage.dilations))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from typing import Any
 
-# PyTorch compiles anew, so that the first call shows what that takes.
+# PyTorch compiles without its caches, so that the first call includes compilation.
 _NOTHING_CACHED = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
 
 
@@ -22,12 +22,12 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """`benchmarks.worker` with one workload; a context that ends it.
+    """A `benchmarks.worker` process with one workload; leaving the context ends it.
 
     Args:
       task: JSON for the worker.
-      compiled: folder in which JAX looks for compiled programs and leaves them.
-      interpreter: of Python; this process' own by default.
+      compiled: directory of JAX's compilation cache.
+      interpreter: of Python; by default that of this process.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Worker:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise WorkerError(self._last_words()) from None
-        # An answer is one line, so that nothing of it waits in a buffer.
+        # An answer is one line, so none of it stays in a buffer.
         ready, _, _ = select.select([self._process.stdout], [], [], timeout)
         if not ready:
             raise WorkerError(f"no answer within {timeout:g} s")
@@ -88,9 +88,9 @@ class Worker:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has had so far.
+    """Peak memory of this process so far, MiB.
 
-    Linux's `ru_maxrss` of a child starts with what its parent had.
+    On Linux `ru_maxrss` of a child starts at its parent's value.
     """
     try:
         status = pathlib.Path("/proc/self/status").read_text()

@@ -1,11 +1,11 @@
-"""Repeats the short runs that were measured with PyTorch, and compares results.
+"""Repeats the short runs that were measured with PyTorch, and compares the results.
 
     python -m benchmarks.pytorch_protocol --mvtec=MVTEC_AD --mnist=MNIST_IDX_FILES \
         --measured=measured_pytorch.json --runs=runs/pytorch_protocol
 
-trains what is not trained yet (about 7 minutes a run on 2 cores) and prints, for each
-quantity, both means over seeds and whether they agree: a difference of AUROCs may be
-0.05 or twice its standard error, whichever is larger, one of losses 5 %.
+Trains unfinished runs (about 7 minutes each on 2 cores) and prints, for each quantity,
+both means over seeds and whether they agree: the allowed difference of AUROCs is 0.05
+or twice its standard error, whichever is larger; of losses, 5 %.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from jax_scadn.runtime import cli, errors
 
 _MVTEC = flags.DEFINE_string("mvtec", None, "Folder with MVTec AD's `bottle`.")
 _MNIST = flags.DEFINE_string("mnist", None, "Folder with MNIST's idx .gz files.")
-_MEASURED = flags.DEFINE_string("measured", None, "What PyTorch gave, JSON.")
-_RUNS = flags.DEFINE_string("runs", "runs/pytorch_protocol", "Where runs are kept.")
+_MEASURED = flags.DEFINE_string("measured", None, "PyTorch's results, JSON.")
+_RUNS = flags.DEFINE_string("runs", "runs/pytorch_protocol", "Directory of the runs.")
 flags.mark_flags_as_required(["mvtec", "mnist", "measured"])
 
 _AUROC_MARGIN = 0.05
@@ -36,7 +36,7 @@ _LAST_STEPS = 50  # the final loss is their mean
 
 
 def agreement(ours: Sequence[float], torch: Sequence[float], loss: bool) -> dict:
-    """Means over seeds, their difference and how large it may be."""
+    """Means over seeds, their difference and the allowed difference."""
     difference = statistics.mean(ours) - statistics.mean(torch)
     if loss:
         allowed = _LOSS_MARGIN * statistics.mean(torch)
@@ -59,7 +59,7 @@ def _variance_of_mean(values: Sequence[float]) -> float:
 
 
 def run(data: str, path: str, category: str, seed: int, runs: pathlib.Path) -> dict:
-    """One training of the protocol, and what PyTorch's results call its numbers."""
+    """Trains one run of the protocol; returns its numbers by the names in `_NAMES`."""
     config = pytorch_protocol.get_config(data)
     config.data.path, config.data.category, config.seed = path, category, seed
     workdir = runs / data / f"{category}-{seed}"

@@ -1,4 +1,4 @@
-"""Paired timing samples, and their summaries."""
+"""Paired timing samples and their summaries."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def pairs(
     rounds: int,
     limit: float = math.inf,
 ) -> list[tuple[float, float]]:
-    """Samples of both, pair by pair, so that a noisy minute meets both.
+    """Samples of both, pair by pair, so that a noisy minute affects both.
 
-    Which of them is called first alternates.
+    The order within a pair alternates.
 
     Args:
       first: takes a sample.
-      second: the same.
-      rounds: pairs, if there is time.
-      limit: seconds after which no further pair is begun.
+      second: likewise.
+      rounds: number of pairs, unless `limit` is reached.
+      limit: seconds after which no further pair is started; there is always one.
     """
     samples = []
     end = time.monotonic() + limit
@@ -56,5 +56,5 @@ def pairs(
 
 
 def times_as_fast(samples: Sequence[tuple[float, float]]) -> Spread:
-    """How many times as long the second one of each pair takes."""
+    """Ratios of the second to the first sample of each pair."""
     return Spread.of([second / first for first, second in samples])

@@ -1,4 +1,4 @@
-"""A timed training loop on the images of some settings, as in `jax_scadn.training`."""
+"""A timed training loop for given settings, as in `jax_scadn.training`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Loop:
       config: resolved settings.
 
     Attributes:
-      stage: what is trained.
+      stage: the trained stage.
       hyper: its hyperparameters, on the device.
       seed: of the run, on the device.
       state: on the device; each call continues from it.
@@ -45,11 +45,11 @@ class Loop:
         )
 
     def seconds(self, steps: int, next_batch: Callable[[], Any] | None = None) -> float:
-        """Of that many steps; losses are fetched one step late.
+        """Seconds of that many steps; losses are fetched one step late.
 
         Args:
           steps: at least one.
-          next_batch: gives each step its batch; `batches` does if it is None.
+          next_batch: returns the batch of each step; None = from `batches`.
         """
         next_batch = next_batch or self.batches.__next__
         start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""Five variants in one process against five processes.
+"""Five variants in one process compared with five processes.
 
     python -m benchmarks.variants --steps=100
 
 Whole runs on synthetic lace with the networks of configs/lace.py, from process start
-to results: five times `jax_scadn.train`, and `jax_scadn.ablate` with both ways of
-batching, in turn. Then single steps in this process: five steps one after the other
-against one step of five stacked variants, vmapped or looped over by `lax.map`. Nothing
-is cached between processes.
+to results, alternating: five times `jax_scadn.train`, and `jax_scadn.ablate` with both
+kinds of batching. Then single steps in this process: five steps one after another, and
+one step of five stacked variants, with `vmap` or `lax.map`. Nothing is cached between
+processes.
 """
 
 from __future__ import annotations
@@ -32,15 +32,19 @@ from jax_scadn.reports import tables
 from jax_scadn.runtime import cli, sharding
 from jax_scadn.training import loop, protocol, vectorized
 
-_VARIANTS = flags.DEFINE_integer("variants", 5, "How many; they differ in their seed.")
+_VARIANTS = flags.DEFINE_integer(
+    "variants", 5, "Number of variants; they differ in their seed."
+)
 _STEPS = flags.DEFINE_integer("steps", 100, "Steps of each whole run.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often whole runs are timed; 0: not.")
-_CALLS = flags.DEFINE_integer("calls", 20, "How often each single step is timed.")
-_OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Folder of the tables.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Number of timings of whole runs; 0 = none."
+)
+_CALLS = flags.DEFINE_integer("calls", 20, "Number of timings of each single step.")
+_OUTPUT = flags.DEFINE_string("output", "runs/benchmarks", "Directory of the tables.")
 
 
 def whole_runs(count: int, steps: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds from start to end, interleaved."""
+    """Seconds from start to end, alternating."""
     settings = ("--config=configs/lace.py", f"--config.training.steps={steps}",
                 "--config.training.picture_every=0", "--config.selection.keep=last",
                 "--config.data.test_normal_limit=4",
@@ -145,7 +149,7 @@ def _timed(step: Callable, calls: int) -> list[float]:
 
 
 def rows(times: dict[str, list[float]], what: str) -> list[dict]:
-    """Medians and spreads; the ratio is the first one's median over that of the row."""
+    """Medians and spreads; the ratio is the median of the first row over each row's."""
     first = statistics.median(next(iter(times.values())))
     return [
         {

@@ -1,15 +1,15 @@
-"""Weak scaling of a training step: run on CPUs, calculated for GPUs.
+"""Weak scaling of a training step: measured on CPUs, calculated for GPUs.
 
     python -m benchmarks.weak_scaling
 
-First small networks on 1, 2 and 4 forced CPU devices, with as many images on each:
-seconds a step, how far the losses are off those of one device with the same batches,
-and what the compiled step sums over the devices. These share the cores: the numbers
-tell whether it is right, not how fast it is.
+First small networks on 1, 2 and 4 forced CPU devices, with the same number of images on
+each: seconds per step, the difference of the losses from those of one device with the
+same batches, and the bytes that the compiled step sums over the devices. The devices
+share the cores: the numbers show whether it is correct, not how fast it is.
 
 Then full-width SCADN on GPUs. Computed: bytes of gradients, and operations as XLA
-counts them in the step that is lowered for CUDA. Assumed: what GPUs and networks do in
-a second, and that nothing is sent while gradients are computed.
+counts them in the step that is lowered for CUDA. Assumed: the speed of GPUs and
+networks, and that nothing is sent while gradients are computed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ON_EACH = 3  # images; odd, so that `sharding.mesh` takes 1, 2 and 4 of 4 devic
 _DEVICES = (1, 2, 4)
 _STEPS = 20
 
-# Assumed, of machines with eight GPUs like NVIDIA's H100.
+# Assumed, for machines with eight GPUs like NVIDIA's H100.
 _GPUS = 8  # in a machine
 _OPERATIONS = 0.3 * 495e12  # a second: three tenths of the peak in TF32
 _INSIDE = 450e9  # bytes a second from a GPU to others of its machine, by NVLink
@@ -47,12 +47,12 @@ _SLOW = 12.5e9  # the same with 100 Gbit/s for all of them
 def small() -> tuple[protocol.GradientStage, Any]:
     """A stage and its hyperparameters.
 
-    So narrow that CPUs take XLA's own convolutions, as GPUs do.
+    So narrow that CPUs use XLA's own convolutions, as GPUs do.
     """
     config = digits.get_config("8")
     config.model.width = config.model.discriminator_width = 4
     # Adam without momentum moves weights by the sign of the gradient: with the usual
-    # eps and rates rounding errors grow tenfold in a few steps.
+    # eps and rates, rounding errors grow tenfold in a few steps.
     config.optimizer.eps = 1.0
     config.optimizer.learning_rate = 3e-5
     config.optimizer.discriminator_learning_rate = 3e-6
@@ -62,7 +62,7 @@ def small() -> tuple[protocol.GradientStage, Any]:
 
 
 def full(size: int, images: int) -> tuple[protocol.GradientStage, Any]:
-    """The same with the paper's networks."""
+    """A stage with the paper's networks and its hyperparameters."""
     config = Case("scadn-step", size, images).settings
     (stage,) = methods.create(config).stages
     return stage, stage.hyperparameters(config)
@@ -110,7 +110,7 @@ def on_cpus() -> list[dict[str, Any]]:
 
 
 def summed(program: str) -> int:
-    """Bytes that a compiled program sums over the devices, all of float32."""
+    """Bytes that a compiled program sums over the devices, all float32."""
     count = 0
     for results in re.findall(r"= (.*?) all-reduce(?:-start)?\(", program):
         for axes in re.findall(r"f32\[([\d,]*)\]", results):
@@ -119,9 +119,9 @@ def summed(program: str) -> int:
 
 
 def gradient_bytes(stage) -> int:
-    """Of one step.
+    """Bytes of the gradients of one step.
 
-    The discriminator's gradients of real and of inpainted images are summed apart.
+    The discriminator's gradients of real and of inpainted images are summed separately.
     """
     state = _shapes(stage)
     generator, discriminator = (
@@ -137,7 +137,7 @@ def _shapes(stage):
 
 
 def operations(size: int, images: int) -> float:
-    """Of one step on a GPU with that many images."""
+    """Operations of one step on a GPU with that many images."""
     stage, hyper = full(size, images)
     shape = (images, size, size, stage.channels)
     batch = {"image": jax.ShapeDtypeStruct(shape, jnp.uint8)}
@@ -147,15 +147,15 @@ def operations(size: int, images: int) -> float:
 
 
 def sent(count: int, gpus: int) -> float:
-    """Bytes that each GPU sends for a sum of that many, in a ring."""
+    """Bytes that each GPU sends to sum `count` bytes in a ring."""
     return 2 * (gpus - 1) / gpus * count
 
 
 def on_gpus(size: int) -> list[dict[str, Any]]:
-    """The same number of images on each GPU, however many there are.
+    """Rows with the same number of images on each GPU, for growing numbers of GPUs.
 
-    Through the network of a machine go as many rings as it has GPUs, each with its
-    share of the bytes: a machine sends what a GPU does.
+    As many rings go through the network of a machine as it has GPUs, each with its
+    share of the bytes: a machine sends as many bytes as one GPU.
     """
     rows = []
     for images in (1, 4, 16):
@@ -179,7 +179,7 @@ def on_gpus(size: int) -> list[dict[str, Any]]:
 
 
 def of_four() -> list[dict[str, Any]]:
-    """The paper's batch of four images, on 1, 2 and 4 GPUs."""
+    """Rows for the paper's batch of four images, on 1, 2 and 4 GPUs."""
     rows = []
     for size in (512, 128, 32):
         alone = operations(size, 4) / _OPERATIONS

@@ -1,6 +1,6 @@
 """Weights drawn by their PyTorch names, equal in both frameworks.
 
-Neither process needs the other framework, nor a file.
+Neither process needs the other framework or a file.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 
 
 def drawn(full_name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Float32 values that depend on the name alone.
+    """Float32 values that depend only on name and shape.
 
-    He's weights, small biases, scales of norms about 1, unit vectors for the spectral
-    norm, and the running statistics that a batch norm starts with.
+    He's initialisation, small biases, scales of norms about 1, unit vectors for the
+    spectral norm, and the initial running statistics of batch norm.
 
     Args:
-      full_name: PyTorch's name of the parameter, after that of its network.
+      full_name: the name of the network, and PyTorch's name of the parameter.
       shape: PyTorch's shape.
     """
     if full_name.endswith("running_mean"):
@@ -39,8 +39,8 @@ def drawn(full_name: str, shape: tuple[int, ...]) -> np.ndarray:
 def images(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Uint8 images (B, H, W, C) of random brightness, with a little noise.
 
-    Of noise alone the discriminator's gradients are sums in which nearly everything
-    cancels out, and one ReLU that rounds to the other side is seen in their norm.
+    With pure noise nearly everything cancels out in the discriminator's gradients, and
+    a single ReLU that rounds to the other side shows in their norm.
     """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     batch, *_, channels = shape

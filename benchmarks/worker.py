@@ -1,10 +1,10 @@
-"""A worker process with one workload in one framework, called on request.
+"""A worker process that runs one workload in one framework on request.
 
-Started by `benchmarks.processes.Worker` with a JSON of what to do. Reads requests line
-by line and answers each with a line of JSON:
+Started by `benchmarks.processes.Worker` with its task as JSON. Reads requests line by
+line and answers each with a line of JSON:
 
-    first   calls as often as outputs are compared; seconds of the first call, and a
-            file with the outputs of all
+    first   makes all compared calls; seconds of the first one, and a file with the
+            outputs of all
     call    seconds of a call
     memory  peak so far, and before the first call, MiB
     flops   of a call (PyTorch only)
@@ -23,9 +23,9 @@ from benchmarks import processes
 
 
 def _prepare(task: dict):
-    """The workload, how its outputs become arrays, and how its FLOPs are counted."""
+    """The workload, a function from its outputs to arrays, and its FLOP counter."""
     if task["framework"] == "jax":
-        # TensorBoard's writer imports it where it can, and takes 460 MiB for it.
+        # TensorBoard's writer imports it if it is installed, which takes 460 MiB.
         sys.modules["torch"] = None
         from benchmarks import cases, ours
         from jax_scadn.runtime import memory
@@ -52,7 +52,7 @@ def _prepare(task: dict):
 
 
 def main() -> None:
-    # Libraries may print; only answers go to the parent.
+    # Libraries may print; only answers must reach the parent.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     task = json.loads(sys.argv[1])

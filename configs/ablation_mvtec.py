@@ -3,7 +3,7 @@
     python -m jax_scadn.ablate --config=configs/ablation_mvtec.py:bottle \
         --config.data.path=FOLDER
 
-Without a category all that the folder holds are gone through. The nets are small enough
+Without a category every category in the folder is run. The networks are small enough
 for a CPU; for the paper's own settings add --config.data.size=512
 --config.model.width=64 --config.model.blocks=8 --config.model.discriminator_width=64
 --config.training.steps=0 --config.training.batch_size=4.

@@ -1,11 +1,11 @@
-"""The parts of UTAD on MNIST, as in Table 2 of its paper: what each of them is worth.
+"""Ablation of the parts of UTAD on MNIST, as in Table 2 of its paper.
 
     python -m jax_scadn.ablate --config=configs/ablation_utad_mnist.py:8 \
         --config.data.source=idx --config.data.path=FOLDER_OF_IDX_GZ_FILES
 
-Which of the paper's rows has which part was lost, but for the first and the last: those
-are set beside the paper's numbers. The rows between take away one part each, as its
-text describes them. Without a digit all ten are trained, one model each.
+The parts that each row of the paper includes are known for the first and the last row
+only: these are compared with the paper's numbers. The other rows remove one part each,
+as its text describes. Without a digit all ten are trained, one model each.
 
 Hardware: one NVIDIA GPU. Time and result: not yet run.
 """
@@ -30,7 +30,7 @@ def get_config(category: str = ""):
 
 
 def sweep(add):
-    """All parts but one; without Expert-Net there are no details to be guided by."""
+    """All parts but one; without Expert-Net there is no guidance by details."""
     add("baseline", {**_NO_INFORMATION, **_NO_EXPERT, **_NO_PERCEPTION})
     add("no_information", _NO_INFORMATION)
     add("no_expert", _NO_EXPERT)

@@ -1,11 +1,11 @@
-"""Table 3 of the UTAD paper: one training, measured in seven ways.
+"""Table 3 of the UTAD paper: one training, scored with seven distances.
 
     python -m jax_scadn.ablate --config=configs/ablation_utad_mvtec.py:bottle \
         --config.data.path=FOLDER
 
-Three of the paper's seven names were lost; the differences named here are those that
-its text speaks of. Settings and sizes are those of configs/utad_cpu.py, which tells of
-VGG-19's weights. For the paper's own settings take configs/utad_mvtec.py as the base.
+Three of the paper's seven names were lost; the distances here are those that its text
+mentions. Settings and sizes are those of configs/utad_cpu.py, which also explains
+VGG-19's weights. For the paper's own settings use configs/utad_mvtec.py as the base.
 
 Hardware: 2 CPU cores. Time and result: docs/results.md.
 """
@@ -14,7 +14,7 @@ from configs import utad_cpu
 
 
 def get_config(category: str = ""):
-    """Settings for one category, or for all that the folder holds."""
+    """Settings for one category, or for all in the folder."""
     config = utad_cpu.get_config(category)
     config.name = "ablation_utad_mvtec"
     return config

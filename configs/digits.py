@@ -3,8 +3,8 @@
     python -m jax_scadn.train --config=configs/digits.py      # ten small models
     python -m jax_scadn.train --config=configs/digits.py:8    # one of them
 
-Of the 1,797 images of 8 x 8 pixels the first 1,200 are for training, the others, by
-other writers, for testing. Hardware: 2 CPU cores. Time and result: README.
+The first 1,200 of the 1,797 images of 8 x 8 pixels are for training; the others, by
+other writers, are for testing. Hardware: 2 CPU cores. Time and result: README.
 """
 
 from jax_scadn import methods

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, one class normal and the others anomalous, as configs/mnist.py.
+"""Fashion-MNIST, one class normal and the others anomalous, as in configs/mnist.py.
 
     python -m jax_scadn.train --config=configs/fashion_mnist.py:sneaker
     python -m jax_scadn.train --config=configs/fashion_mnist.py \

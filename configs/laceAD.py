@@ -2,15 +2,16 @@
 
     python -m jax_scadn.train --config=configs/laceAD.py --config.data.path=FOLDER
 
-The folder has the MVTec AD layout, one category a pattern; all that are found are
-trained. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet run.
+The folder has the MVTec AD layout, one category for each pattern. A model is
+trained for each. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet
+run.
 """
 
 from jax_scadn import methods
 
 
 def get_config(category: str = ""):
-    """Settings for one pattern, or for all that the folder holds."""
+    """Settings for one pattern, or for all in the folder."""
     config = methods.default()
     config.name = "laceAD"
     config.data.path = "data/laceAD"

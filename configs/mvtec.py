@@ -3,7 +3,7 @@
     python -m jax_scadn.train --config=configs/mvtec.py --config.data.path=FOLDER
     python -m jax_scadn.train --config=configs/mvtec.py:bottle --config.data.path=FOLDER
 
-The first trains all 15 categories one after the other and ends with the table of their
+The first trains all 15 categories one after another and ends with a table of their
 means. Hardware: one NVIDIA GPU with 16 GB or more. Time and result: not yet run.
 """
 

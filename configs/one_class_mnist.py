@@ -3,8 +3,8 @@
     python -m jax_scadn.ablate --config=configs/one_class_mnist.py \
         --config.data.path=FOLDER_OF_IDX_GZ_FILES
 
-Ten digits times three seeds are thirty trainings with one compiled step. The nets are
-small enough for a CPU; configs/mnist.py has the paper's settings.
+Ten digits times three seeds are thirty trainings with one compiled step. The networks
+are small enough for a CPU; configs/mnist.py has the paper's settings.
 
 Hardware: 2 CPU cores, about 29 minutes. Result: docs/results.md.
 """

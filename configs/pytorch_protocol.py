@@ -1,4 +1,4 @@
-"""The short runs whose PyTorch results were measured: original widths, few steps.
+"""The short runs that were measured with PyTorch: original widths, few steps.
 
     python -m jax_scadn.train --config=configs/pytorch_protocol.py:bottle \
         --config.data.path=MVTEC_AD_FOLDER --config.seed=0
@@ -16,7 +16,7 @@ def get_config(data: str = "bottle"):
     """Settings for 'bottle' or 'mnist'."""
     config = methods.default()
     config.name = f"pytorch_protocol/{data}"
-    config.data.held_out = 0.0  # the original trains and calibrates on all normals
+    config.data.held_out = 0.0  # the original holds out no images
     config.selection.keep = "last"
     config.training.log_every = 1
     config.training.picture_every = 0
@@ -38,5 +38,5 @@ def get_config(data: str = "bottle"):
         config.training.steps = 150
         config.scoring.images_per_call = 50
     else:
-        raise ValueError(f"there is no protocol for {data!r}, only bottle and mnist")
+        raise ValueError(f"no protocol for {data!r}; there are bottle and mnist")
     return config

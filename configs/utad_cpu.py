@@ -5,16 +5,16 @@
         --config.data.path=FOLDER
 
 The folder has the MVTec AD layout. VGG-19's weights come from
-`python -m jax_scadn.fetch_weights` or --config.vgg_weights; without them
---config.scoring.distance=ssim needs none. Hardware: 2 CPU cores, 11 minutes for 200
-images. Result: docs/results.md.
+`python -m jax_scadn.fetch_weights` or --config.vgg_weights;
+--config.scoring.distance=ssim needs no weights. Hardware: 2 CPU cores, 11 minutes for
+200 images. Result: docs/results.md.
 """
 
 from jax_scadn import methods
 
 
 def get_config(category: str = ""):
-    """Settings for one category, or for all that the folder holds."""
+    """Settings for one category, or for all in the folder."""
     config = methods.default("utad")
     config.name = "utad_cpu"
     config.preset = "paper"

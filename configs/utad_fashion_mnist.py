@@ -1,4 +1,4 @@
-"""Fashion-MNIST, one class normal, the others anomalous, as configs/utad_mnist.py.
+"""Fashion-MNIST, one class normal, the others anomalous, see configs/utad_mnist.py.
 
     python -m jax_scadn.train --config=configs/utad_fashion_mnist.py:sneaker
     python -m jax_scadn.train --config=configs/utad_fashion_mnist.py \

@@ -4,9 +4,9 @@
     python -m jax_scadn.train --config=configs/utad_mnist.py --config.data.source=idx \
         --config.data.path=FOLDER_OF_IDX_GZ_FILES
 
-Three inception blocks and one residual block, as the paper takes for small images;
-which block and which pooling it left out it does not tell. Without a digit all ten are
-trained, one model each. Hardware: one NVIDIA GPU. Time and result: not yet run.
+Three inception blocks and one residual block, as in the paper for small images; it does
+not say which block and which pooling are left out. Without a digit all ten are trained,
+one model each. Hardware: one NVIDIA GPU. Time and result: not yet run.
 """
 
 from jax_scadn import methods

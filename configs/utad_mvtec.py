@@ -4,11 +4,11 @@
     python -m jax_scadn.train --config=configs/utad_mvtec.py:bottle \
         --config.data.path=FOLDER
 
-The first trains all 15 categories one after the other. Both stages run in one command;
+The first trains all 15 categories one after another. One command trains both stages;
 VGG-19's weights come from `python -m jax_scadn.fetch_weights` or --config.vgg_weights.
-The public settings (--config.preset=reference) take batches of 128, which the smaller
-categories do not fill. Hardware: one NVIDIA GPU with 16 GB or more. Time and result:
-not yet run.
+The public settings (--config.preset=reference) use batches of 128 in the first stage,
+which the smaller categories cannot fill. Hardware: one NVIDIA GPU with 16 GB or more.
+Time and result: not yet run.
 """
 
 from configs import mvtec

@@ -1,13 +1,14 @@
-"""Starts one program as many processes on this machine, which train as one.
+"""Starts several processes of one command on this machine, which train together.
 
     python -m launch.local --processes=2 --cpu_devices=2 -- \\
         python -m jax_scadn.train --config=configs/digits.py:8
 
 Each process gets --coordinator_address, --num_processes and --process_id. SIGTERM and
-Ctrl-C are handed on, so that all save and leave. Once a process has failed, the others
+Ctrl-C are forwarded, so that all save and exit. Once a process has failed, the others
 have `--grace` seconds to notice it; then they are killed.
 
-For tests, and for many CPU sockets. One process drives all GPUs of a machine by itself.
+For tests, and for machines with several CPU sockets. All GPUs of a machine need only
+one process.
 """
 
 import os
@@ -19,27 +20,27 @@ import time
 
 from absl import app, flags
 
-_PROCESSES = flags.DEFINE_integer("processes", 2, "How many.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", 2, "Number of processes.", lower_bound=1)
 _CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", 0, "Force so many CPU devices on each; 0: leave JAX's own."
+    "cpu_devices", 0, "CPU devices to force on each process; 0 = JAX's default."
 )
 _GRACE = flags.DEFINE_float(
-    "grace", 10, "Seconds that the others may live on after one has failed."
+    "grace", 10, "Seconds between the first failure and killing the others."
 )
 
 
 def run(command: list[str], processes: int, cpu_devices: int, grace: float) -> int:
-    """Runs the command as that many processes.
+    """Runs several processes of the command.
 
     Args:
       command: of one process, without its number.
-      processes: how many.
-      cpu_devices: to force on each; 0 leaves them as they are.
-      grace: seconds between the first failure and the killing of the others.
+      processes: number of processes.
+      cpu_devices: to force on each; 0 = JAX's default.
+      grace: seconds between the first failure and killing the others.
 
     Returns:
-      The exit status of the process that failed first, 128 + its signal where one
-      ended it; 0 where none failed.
+      The exit status of the process that failed first (128 + the signal if a signal
+      killed it); 0 if none failed.
     """
     environ = dict(os.environ)
     if cpu_devices:
@@ -47,7 +48,7 @@ def run(command: list[str], processes: int, cpu_devices: int, grace: float) -> i
         environ["JAX_NUM_CPU_DEVICES"] = str(cpu_devices)
     told = [f"--coordinator_address=localhost:{_free_port()}",
             f"--num_processes={processes}"]  # fmt: skip
-    # In sessions of their own: Ctrl-C reaches them once, as SIGTERM from here.
+    # In separate sessions: Ctrl-C reaches them once, as SIGTERM from here.
     started = [
         subprocess.Popen(
             [*command, *told, f"--process_id={number}"],
@@ -74,7 +75,7 @@ def run(command: list[str], processes: int, cpu_devices: int, grace: float) -> i
 
 
 def _watch(started: list[subprocess.Popen], grace: float) -> int:
-    """Until all have ended, or some have not in time after one has failed."""
+    """Waits until all have exited, or `grace` seconds after the first failure."""
     status, deadline = 0, None
     while any(process.poll() is None for process in started):
         if deadline is None:
@@ -82,7 +83,7 @@ def _watch(started: list[subprocess.Popen], grace: float) -> int:
                 if process.poll():
                     status = process.poll()
                     deadline = time.monotonic() + grace
-                    _say(f"process {number} {_end(status)}; the others have to stop")
+                    _say(f"process {number} {_end(status)}; the others must stop")
                     break
         elif time.monotonic() > deadline:
             left = [n for n, process in enumerate(started) if process.poll() is None]
@@ -115,7 +116,7 @@ def main(argv: list[str]) -> int:
     try:
         return run(argv[1:], _PROCESSES.value, _CPU_DEVICES.value, _GRACE.value)
     except OSError as error:
-        _say(f"the command cannot be started: {error}")
+        _say(f"cannot start the command: {error}")
         return 127
 
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs a command in a pod: launch/pod.sh python -m jax_scadn.train ...
 #
-# At SIGTERM the command saves and ends with 0, which Kubernetes would take for success.
-# This ends with 143 then, so that the pod is started again and goes on.
+# On SIGTERM the command saves and exits with 0, which Kubernetes would count as success.
+# This script then exits with 143, so that the pod is restarted and resumes.
 stopped=
 trap 'stopped=1; kill -TERM "$command"' TERM
 "$@" &

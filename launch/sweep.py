@@ -1,10 +1,10 @@
-"""One task's share of many trainings: `python -m launch.sweep --config=FILE`.
+"""Runs one task's part of many trainings: `python -m launch.sweep --config=FILE`.
 
 The trainings are every category of the data with every seed and every variant of the
-settings' `sweep(add)`, as in `jax_scadn.ablate`. Task i of n does the trainings i,
-i + n, i + 2n, ... of that list and skips what is finished, so that n tasks do them all,
-and the same n tasks once more do what is missing. i and n come from a SLURM array, from
-the index of a Kubernetes Job, or from --task and --tasks.
+settings' `sweep(add)`, as in `jax_scadn.ablate`. Task i of n runs the trainings i,
+i + n, i + 2n, ... of that list and skips finished ones, so that n tasks run them all,
+and running the same n tasks again runs what is missing. i and n come from a SLURM
+array, from the index of a Kubernetes Job, or from --task and --tasks.
 
     sbatch --array=0-5 launch/slurm.sbatch \\
         python -m launch.sweep --config=configs/mvtec.py --seeds=0,1
@@ -30,20 +30,20 @@ _WORKDIR = flags.DEFINE_string(
 _SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE; may be repeated.")
 _SEEDS = flags.DEFINE_list("seeds", [], "Seeds; default: SEEDS of the settings file.")
 _TASK = flags.DEFINE_integer("task", -1, "Number of this task, from 0.")
-_TASKS = flags.DEFINE_integer("tasks", 0, "How many tasks there are.")
-_LIST = flags.DEFINE_bool("list", False, "Print the trainings and do nothing.")
+_TASKS = flags.DEFINE_integer("tasks", 0, "Number of tasks.")
+_LIST = flags.DEFINE_bool("list", False, "Print the trainings and exit.")
 
 
 def share(environ: Mapping[str, str], task: int, tasks: int) -> tuple[int, int]:
-    """Which task this is, and of how many; task 0 of 1 where nothing tells.
+    """Index of this task and number of tasks; (0, 1) if nothing specifies them.
 
     Args:
       environ: of the process.
-      task: -1 where the environment tells.
-      tasks: 0 where the environment tells.
+      task: -1 = from the environment.
+      tasks: 0 = from the environment.
 
     Raises:
-      errors.UserError: what is told does not suffice.
+      errors.UserError: they are incomplete or out of range.
     """
     if "SLURM_ARRAY_TASK_ID" in environ:
         first = int(environ["SLURM_ARRAY_TASK_MIN"])
@@ -75,13 +75,13 @@ def main(_) -> int:
     if _LIST.value:
         for number, training in enumerate(trainings):
             left = ablation.unfinished([training])
-            print(f"{number} {'open' if left else 'finished'}", end="")
+            print(f"{number} {'unfinished' if left else 'finished'}", end="")
             print("", *(task.workdir for task in training.tasks))
         return 0
     task, tasks = share(os.environ, _TASK.value, _TASKS.value)
     mine = trainings[task::tasks]
     todo = ablation.unfinished(mine)
-    print(f"task {task} of {tasks}: {len(todo)} of {len(mine)} trainings are open")
+    print(f"task {task} of {tasks}: {len(todo)} of {len(mine)} trainings to run")
     failed = [reason for training in todo for reason in ablation.train([training])]
     print(f"task {task} of {tasks} is done; python -m jax_scadn.compare {workdir}")
     return 1 if failed else 0

@@ -1,6 +1,6 @@
 """UTAD's Expert-Net in PyTorch; compare `jax_scadn.networks.expert_net`.
 
-Images are NCHW: in [-1, 1] inside of the autoencoder, in [0, 1] outside.
+Images are NCHW: in [-1, 1] inside the autoencoder, in [0, 1] outside.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LayerNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution padded by reflection, then a norm and a ReLU where there are."""
+    """Convolution padded by reflection, then an optional norm."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int = 1, norm=None
@@ -58,7 +58,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualBlocks(nn.Module):
-    """One after the other; AdaIN where means and deviations are given."""
+    """A chain of residual blocks; AdaIN if means and deviations are given."""
 
     def __init__(self, features: int, blocks: int):
         super().__init__()
@@ -79,7 +79,7 @@ def _adain(mean_and_std: torch.Tensor) -> Callable:
 
 
 class ContentEncoder(nn.Module):
-    """Image -> map of a quarter of the size with 4 * width channels."""
+    """Image -> feature map of a quarter of the size with 4 * width channels."""
 
     def __init__(self, channels: int, width: int, blocks: int):
         super().__init__()
@@ -182,7 +182,7 @@ class Perceptron(nn.Module):
 
 
 class AdaINAutoencoder(nn.Module):
-    """Content encoder, detail encoder and decoder of one kind of picture."""
+    """Content encoder, detail encoder and decoder of one domain."""
 
     def __init__(self, settings: dict):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Forms in which PyTorch runs a workload; the fastest one counts."""
+"""Forms in which PyTorch can run a workload; the fastest one counts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """One of them.
+    """One form.
 
     Attributes:
       channels_last: whether kernels and images have their channels last in memory.
-      compiled: whether `torch.compile` compiles what is differentiated or scored.
-      at_once: pairs of an image and a mask that SCADN's generator scores in a call.
+      compiled: whether `torch.compile` compiles the losses or the scoring.
+      at_once: pairs of an image and a mask in a call of SCADN's generator.
     """
 
     channels_last: bool = False

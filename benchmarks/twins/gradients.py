@@ -9,7 +9,7 @@ from torch import nn
 
 
 def frozen(network: nn.Module, *inputs: torch.Tensor):
-    """The network's outputs, through which no gradient reaches its parameters."""
+    """The network's outputs, without gradients for its parameters."""
     constants = {name: p.detach() for name, p in network.named_parameters()}
     return torch.func.functional_call(network, constants, inputs)
 
@@ -21,7 +21,7 @@ def norm(network: nn.Module) -> torch.Tensor:
 
 
 def descend(optimizers: Iterable[torch.optim.Optimizer]) -> None:
-    """One update by each, which then forgets the gradients."""
+    """One update by each optimizer; then clears the gradients."""
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

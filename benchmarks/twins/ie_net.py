@@ -57,7 +57,7 @@ class IENet(nn.Module):
         self.encoder_mean = nn.Linear(inputs, latent)
         self.encoder_log_var = nn.Linear(inputs, latent)
         *inner, last = settings["impression.upsamplings"]
-        # The last upsampling waits until few channels are left, as in our network.
+        # The last upsampling is delayed until few channels are left, as in our network.
         waits = [nn.Upsample(scale_factor=factor) for factor in inner] + [nn.Identity()]
         decoder = []
         for features, upsample in zip(

@@ -136,7 +136,7 @@ class Training(nn.Module):
         )
 
     def optimize(self) -> None:
-        """Makes the optimizers; the parameters are in their final layout by now."""
+        """Creates the optimizers, once the parameters are in their final layout."""
         settings = self.settings
         betas = settings["optimizer.b1"], settings["optimizer.b2"]
         rates = {
@@ -151,7 +151,7 @@ class Training(nn.Module):
         ]
 
     def random(self, batch: int) -> Tensors:
-        """What a step draws: the mask of each image, with JAX's type of integers."""
+        """Random draws of a step: the mask of each image, in JAX's integer type."""
         return {"drawn": torch.randint(len(self.masks), (batch,), dtype=torch.int32)}
 
     def forward(self, images_u8: torch.Tensor, drawn: torch.Tensor) -> Tensors:
@@ -218,7 +218,7 @@ class Scoring(nn.Module):
         Args:
           inpaint: this module, or its compiled form.
           images_u8: (B, C, H, W).
-          at_once: pairs of an image and a mask that the generator sees in a call.
+          at_once: pairs of an image and a mask in a call of the generator.
         """
         images = images_u8.float() / 255
         count, masks = len(images), len(self.masks)

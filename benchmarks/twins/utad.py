@@ -55,7 +55,7 @@ class ImpressionTraining(nn.Module):
         )
 
     def optimize(self) -> None:
-        """Makes the optimizers; the parameters are in their final layout by now."""
+        """Creates the optimizers, once the parameters are in their final layout."""
         settings = self.settings
         rates = {
             self.ie_net: settings["impression.learning_rate"],
@@ -73,7 +73,7 @@ class ImpressionTraining(nn.Module):
         ]
 
     def random(self, batch: int) -> Tensors:
-        """What a step draws: the noise of the codes."""
+        """Random draws of a step: the noise of the codes."""
         return {"noise": torch.randn(batch, self.settings["impression.latent"])}
 
     def forward(self, images_u8: torch.Tensor, noise: torch.Tensor) -> Tensors:
@@ -158,9 +158,9 @@ class ExpertTraining(nn.Module):
         self.gen_m = expert_net.AdaINAutoencoder(settings)
 
     def optimize(self) -> None:
-        """Makes the optimizer; the parameters are in their final layout by now.
+        """Creates the optimizer, once the parameters are in their final layout.
 
-        The learning rate is that of the steps before it is halved.
+        The learning rate is that before the first halving.
         """
         settings = self.settings
         self.optimizer = torch.optim.Adam(
@@ -173,7 +173,7 @@ class ExpertTraining(nn.Module):
         )
 
     def random(self, batch: int) -> Tensors:
-        """What a step draws: nothing."""
+        """Random draws of a step: none."""
         return {}
 
     def translate(self, images: torch.Tensor, impressions: torch.Tensor):

@@ -12,7 +12,7 @@ from torch import nn
 
 
 class LatentDiscriminator(nn.Module):
-    """Perceptron on pairs of features and a code; a logit each."""
+    """Perceptron on pairs of features and a code; one logit per pair."""
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
@@ -27,7 +27,7 @@ class LatentDiscriminator(nn.Module):
 
 
 class ImageDiscriminator(nn.Module):
-    """The same small net for an image, its half, its quarter and so on."""
+    """Small networks of one form for an image at full, half, quarter, ... size."""
 
     def __init__(self, channels: int, width: int, scales: int):
         super().__init__()

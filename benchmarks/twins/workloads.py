@@ -29,9 +29,8 @@ def workload(
       task: see `benchmarks.cases.Case`.
       settings: resolved ones, by their full names.
       inputs: `benchmarks.ours.inputs`.
-      given: for the first calls, what a step draws at random; later ones draw it
-        themselves.
-      form: how PyTorch is to run it.
+      given: the random draws of the first steps; later ones draw for themselves.
+      form: of PyTorch, see `forms`.
     """
     if task == "matrix-product":
         a, b = map(torch.from_numpy, (inputs["a"], inputs["b"]))
@@ -43,7 +42,7 @@ def workload(
     batch = [images.contiguous(memory_format=layout) for images in _batch(task, inputs)]
     if not task.endswith("-step"):
         module.eval()
-    # Calls that compiled anew would pass for slow ones.
+    # Calls that recompile would look like slow ones.
     torch._dynamo.config.error_on_recompile = True
     run = torch.compile(module, dynamic=False) if form.compiled else module
     if task.endswith("-step"):
@@ -54,8 +53,8 @@ def workload(
 def flops(task: str, settings: dict[str, Any], inputs: Mapping[str, np.ndarray]) -> int:
     """Additions and multiplications of a call's convolutions and matrix products.
 
-    Counted by PyTorch without computing anything, and the same for both frameworks,
-    however they compute them.
+    Counted by PyTorch without computing anything; the same number is used for both
+    frameworks, regardless of their algorithms.
     """
     if task == "matrix-product":
         return 2 * inputs["a"].shape[0] ** 3
@@ -72,7 +71,7 @@ def flops(task: str, settings: dict[str, Any], inputs: Mapping[str, np.ndarray])
 
 
 def arrays(outputs: Outputs) -> dict[str, np.ndarray]:
-    """As NumPy arrays, pictures with their channels last."""
+    """The outputs as NumPy arrays, pictures with channels last."""
     values = {name: value.detach().numpy() for name, value in outputs.items()}
     return {k: v.transpose(0, 2, 3, 1) if v.ndim == 4 else v for k, v in values.items()}
 
