@@ -9,6 +9,9 @@ import tempfile
 _CACHE = tempfile.TemporaryDirectory(prefix="jax_scadn_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# Half of the time is compilation, and small programs are not worth the last passes.
+# `optimized` turns them on again where numbers or speed are those of users.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
@@ -32,6 +35,16 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared beside the checkout")
     return SHARED
+
+
+@pytest.fixture
+def optimized():
+    """Programs are compiled as for users."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.read(name)
+    jax.config.update(name, False)
+    yield
+    jax.config.update(name, before)
 
 
 def tiny(**changes):

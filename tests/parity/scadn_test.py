@@ -161,6 +161,7 @@ def test_other_files_are_refused(tmp_path):
             command_line.main([str(tmp_path / name)])
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.slow
 def test_equal_to_pytorch_at_full_width(shared):
     golden = dict(np.load(shared / "golden" / "scadn_seed0_64.npz"))

@@ -152,6 +152,7 @@ def test_settings_are_refused_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("optimized")
 @pytest.mark.slow
 def test_equal_to_pytorch_at_full_width(shared):
     done = run(shared / "golden" / "utad_seed0.npz")

@@ -128,6 +128,7 @@ def trained_together(cases):
     return [of(number) for number in range(count)]
 
 
+@pytest.mark.usefixtures("optimized")
 def test_in_float64_each_variant_trains_as_it_does_alone(train, tmp_path):
     """Twenty steps in which masks, weights, rates and seeds differ.
 
