@@ -1,5 +1,6 @@
 """What the tests share: tiny settings, and the data beside the checkout."""
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -18,8 +19,26 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from jax_scadn import methods  # noqa: E402
+from jax_scadn.data import lace  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _rendered_once(image):
+    """Rendering a data set takes a second or two: all tests of a process share it."""
+
+    @functools.cache
+    def cached(*key):
+        rendered = image(*key)
+        rendered.setflags(write=False)
+        return rendered
+
+    cached.__wrapped__ = image
+    return cached
+
+
+# Pytest imports this file, and tests do, too: do not wrap what is wrapped.
+lace._image = _rendered_once(getattr(lace._image, "__wrapped__", lace._image))
 
 # The smallest size at which the discriminator's last outputs are not smaller than its
 # kernels: below it a step takes half as long again to compile.

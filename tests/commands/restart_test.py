@@ -7,7 +7,9 @@ import time
 
 import conftest
 import pytest
+from PIL import Image
 
+from jax_scadn.data import lace
 from jax_scadn.detection import detector
 from jax_scadn.experiments import ablation
 
@@ -18,8 +20,8 @@ SCADN = (
     "--config.model.discriminator_width=4",
 )  # fmt: skip
 UTAD = (
-    "--config=configs/utad_cpu.py", "--config.data.source=lace",
-    "--config.data.channels=1", "--config.scoring.distance=squared",
+    "--config=configs/utad_cpu.py", "--config.data.channels=1",
+    "--config.scoring.distance=squared",
     "--config.impression.features=(4,)", "--config.impression.pools=(4,)",
     "--config.impression.decoder_features=(4,)", "--config.impression.upsamplings=(4,)",
     "--config.impression.head_features=4", "--config.impression.latent=8",
@@ -27,10 +29,29 @@ UTAD = (
 )  # fmt: skip
 
 
-def command(module, workdir, *arguments, nets=SCADN):
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Some lace as files."""
+    folder = tmp_path_factory.mktemp("data")
+    train, test = lace.items(48, 1, train=16, test_good=4, test_per_defect=2)
+    for split, items in (("train", train), ("test", test)):
+        for n, item in enumerate(items):
+            path = folder / f"lace/{split}/{item.defect}/{n:03d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(item.read_image()[..., 0]).save(path)
+            if item.read_mask is not None:
+                path = folder / f"lace/ground_truth/{item.defect}/{n:03d}_mask.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(item.read_mask()).save(path)
+    return folder
+
+
+def command(module, data, workdir, *arguments, nets=SCADN):
     budget = "impression.training" if nets is UTAD else "training"
     return [
         sys.executable, "-m", f"jax_scadn.{module}", *nets,
+        "--config.data.source=folder", f"--config.data.path={data}",
+        "--config.data.category=lace",
         f"--workdir={workdir}", f"--config.{budget}.steps={STEPS}",
         "--config.data.size=48", f"--config.{budget}.batch_size=4",
         "--config.training.checkpoint_every=1", "--config.training.log_every=1",
@@ -74,12 +95,12 @@ def losses(workdir):
 
 
 @pytest.mark.slow
-def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
+def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path, data):
     uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     unevaluated = "--config.evaluation.after_training=False"
-    run(command("train", uninterrupted, unevaluated))
+    run(command("train", data, uninterrupted, unevaluated))
 
-    again = command("train", interrupted, unevaluated)
+    again = command("train", data, interrupted, unevaluated)
     process = start(again)
     wait_for_step(process, interrupted, 3)
     process.send_signal(signal.SIGKILL)
@@ -98,12 +119,12 @@ def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path):
+def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path, data):
     uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     unevaluated = "--config.evaluation.after_training=False"
-    run(command("train", uninterrupted, unevaluated, nets=UTAD))
+    run(command("train", data, uninterrupted, unevaluated, nets=UTAD))
 
-    again = command("train", interrupted, unevaluated, nets=UTAD)
+    again = command("train", data, interrupted, unevaluated, nets=UTAD)
     for stage in ("impression", "expert"):
         assert not (interrupted / "expert").exists()
         process = start(again)
@@ -120,16 +141,14 @@ def test_kill_in_either_stage_of_utad_ends_in_the_same_weights(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batching", ablation.BATCHING)
-def test_a_killed_ablation_ends_in_the_same_table(tmp_path, batching):
+def test_a_killed_ablation_ends_in_the_same_table(tmp_path, data, batching):
     uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
     arguments = (
         "--sweep=masks.mask_value=0.0,1.0",
         f"--variant_batching={batching}",
-        "--config.data.test_normal_limit=4",
-        "--config.data.test_anomalous_limit=4",
     )
-    run(command("ablate", uninterrupted, *arguments))
-    again = command("ablate", interrupted, *arguments)
+    run(command("ablate", data, uninterrupted, *arguments))
+    again = command("ablate", data, interrupted, *arguments)
     process = start(again)
     wait_for_step(process, interrupted / "masks.mask_value=0.0" / "seed_0", 3)
     process.send_signal(signal.SIGKILL)

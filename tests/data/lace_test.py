@@ -12,6 +12,11 @@ from jax_scadn.data import lace, records
 DAMAGED = lace.DEFECTS[1:]
 
 
+@pytest.fixture(autouse=True)
+def render_anew(monkeypatch):
+    monkeypatch.setattr(lace, "_image", lace._image.__wrapped__)
+
+
 def _stack(items):
     return np.stack([item.read_image() for item in items])
 

@@ -62,7 +62,11 @@ CHANGES = {
 @pytest.fixture(scope="module", params=ablation.BATCHING)
 def finished(request, tmp_path_factory):
     workdir = tmp_path_factory.mktemp(request.param)
-    config = conftest.tiny(calibration__images=8, data__test_anomalous_limit=4)
+    config = conftest.tiny(
+        calibration__images=8,
+        data__test_normal_limit=8,
+        data__test_anomalous_limit=4,
+    )
     failed = ablation.run(config, CHANGES, (0, 1), workdir, request.param, 2)
     assert not failed
     return config, workdir, request.param

@@ -36,7 +36,7 @@ SCRIPT = """
         batch = sharding.shard_batch(mesh, {"image": images})
         constants = sharding.replicate(mesh, (hyper, protocol.EMPTY, np.uint32(0)))
         values = []
-        for _ in range(5):
+        for _ in range(3):  # rounding has not grown yet
             state, metrics = loop.train_step(stage, state, *constants, batch)
             values.append([float(v) for v in metrics.values()])
         return np.array(values), state
@@ -46,7 +46,7 @@ SCRIPT = """
     assert (one.size, four.size) == (1, 4)
     expected, state = losses(one, sharding.replicate(one, init()))
     actual, _ = losses(four, sharding.replicate(four, init()))
-    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
     # The same step with weights and moments sharded over the devices, too.
     def shard_where_possible(x):
@@ -59,7 +59,7 @@ SCRIPT = """
     held = sum(x.addressable_data(0).nbytes for x in jax.tree.leaves(sharded))
     assert held < 0.4 * sum(x.nbytes for x in jax.tree.leaves(sharded))
     actual, _ = losses(four, sharded)
-    np.testing.assert_allclose(actual, expected, rtol=1e-3)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
 
     variables = {base.FROZEN: {}, stage.name: jax.device_get(state.generator)}
     statistics = {"mu": np.zeros(3, np.float32)}

@@ -188,7 +188,7 @@ def test_damaged_pth_files(tmp_path, save, legacy):
         line = message(torch_file.load, path)
         assert f"{path} is damaged, or not a PyTorch state dict" in line
     path = save(path, ARRAYS, legacy, wrap=lambda tensors: [1])
-    assert "it holds a list" in message(torch_file.load, path)
+    assert "it is a list" in message(torch_file.load, path)
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, save):
