@@ -14,5 +14,7 @@ def get_config():
     config = methods.default("patch_memory")
     config.name = "patch_memory_lace"
     config.data.source = "lace"
-    config.data.channels = 1
+    config.data.channels = 3
+    # A texture: defects are wherever the pattern is, and change more than one patch.
+    config.scoring.image_score = "mean"
     return config

@@ -43,6 +43,12 @@ FIELDS = {
         least=1,
         seen_by="scoring",
     ),
+    "scoring.image_score": Field(
+        "reweighted",
+        "'reweighted': PatchCore's, of the farthest patch; or of the anomaly map",
+        choices=("reweighted", "max", "mean"),
+        seen_by="scoring",
+    ),
     "scoring.smoothing": Field(
         4.0, "sigma of the Gaussian over the map, pixels", least=0, seen_by="scoring"
     ),
@@ -131,6 +137,7 @@ class Method(base.Method):
     memory: MemoryStage
     neighbours: int
     smoothing: float
+    image_score: str
 
     title = "patch memory"
 
@@ -141,7 +148,10 @@ class Method(base.Method):
             config.encoder.name, config.encoder.weights, tuple(config.encoder.stages)
         )
         memory = MemoryStage(encoder, config.memory.size, config.memory.candidates)
-        return cls(memory, config.memory.neighbours, config.scoring.smoothing)
+        scoring = config.scoring
+        return cls(
+            memory, config.memory.neighbours, scoring.smoothing, scoring.image_score
+        )
 
     @property
     def stages(self) -> tuple[MemoryStage]:
@@ -165,19 +175,22 @@ class Method(base.Method):
         squared = _squared_distances(features.reshape(-1, d), patches)
         nearest = jnp.argmin(squared, axis=1).reshape(b, h * w)
         distances = jnp.sqrt(jnp.min(squared, axis=1)).reshape(b, h * w)
-        worst = jnp.argmax(distances, axis=1)
-        rows = jnp.arange(b)
-        scores = self._weighted(
-            features.reshape(b, h * w, d)[rows, worst],
-            patches,
-            nearest[rows, worst],
-            distances[rows, worst],
-        )
         shape = (b, 1, *images_bhwc.shape[1:3])
         maps = jax.image.resize(distances.reshape(b, 1, h, w), shape, "bilinear")
-        return base.Maps(smoothing.gaussian(maps, self.smoothing), scores[:, None])
+        maps = smoothing.gaussian(maps, self.smoothing)
+        if self.image_score != "reweighted":
+            return base.Maps(maps)
+        farthest = jnp.argmax(distances, axis=1)
+        rows = jnp.arange(b)
+        scores = self._reweighted(
+            features.reshape(b, h * w, d)[rows, farthest],
+            patches,
+            nearest[rows, farthest],
+            distances[rows, farthest],
+        )
+        return base.Maps(maps, scores[:, None])
 
-    def _weighted(self, features_bd, patches_md, nearest_b, distances_b) -> jax.Array:
+    def _reweighted(self, features_bd, patches_md, nearest_b, distances_b) -> jax.Array:
         """PatchCore's Eq. 7: less where the nearest patch is itself far from others.
 
         s = (1 - exp(|f - m|) / sum over the neighbours n of m of exp(|f - n|)) |f - m|
