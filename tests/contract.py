@@ -32,6 +32,7 @@ _SHARED = {
     "training.picture_every": 0,
     "scoring.images_per_call": 8,
     "calibration.pixel_false_alarm_rate": 0.1,
+    "evaluation.sheet_rows": 1,
 }
 _TRAINED = {"training.batch_size": 4, "training.steps": 4}
 _SMALL = {"model.width": 4, "model.latent": 3}

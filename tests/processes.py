@@ -17,7 +17,7 @@ SMALL = (
     "--config.optimizer.learning_rate=3e-5",
     "--config.optimizer.discriminator_learning_rate=3e-6",
     "--config.data.test_normal_limit=16",
-    "--config.data.test_anomalous_limit=4",
+    "--config.data.test_anomalous_limit=4", "--config.evaluation.sheet_rows=1",
 )  # fmt: skip
 
 

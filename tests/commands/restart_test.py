@@ -14,7 +14,7 @@ from jax_scadn.detection import detector
 from jax_scadn.experiments import ablation
 
 ROOT = conftest.ROOT
-STEPS = 12
+STEPS = 8
 SCADN = (
     "--config=configs/lace.py", "--config.model.width=4", "--config.model.blocks=1",
     "--config.model.discriminator_width=4",
@@ -55,6 +55,7 @@ def command(module, data, workdir, *arguments, nets=SCADN):
         f"--workdir={workdir}", f"--config.{budget}.steps={STEPS}",
         "--config.data.size=48", f"--config.{budget}.batch_size=4",
         "--config.training.checkpoint_every=1", "--config.training.log_every=1",
+        "--config.evaluation.sheet_rows=1",
         *arguments,
     ]  # fmt: skip
 
@@ -107,7 +108,7 @@ def test_kill_and_sigterm_end_in_the_weights_of_an_uninterrupted_run(tmp_path, d
     process.communicate()
 
     process = start(again)
-    wait_for_step(process, interrupted, 6)
+    wait_for_step(process, interrupted, 5)
     process.send_signal(signal.SIGTERM)
     out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error[-2000:]

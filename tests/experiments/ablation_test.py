@@ -66,6 +66,7 @@ def finished(request, tmp_path_factory):
         calibration__images=8,
         data__test_normal_limit=8,
         data__test_anomalous_limit=4,
+        evaluation__sheet_rows=1,
     )
     failed = ablation.run(config, CHANGES, (0, 1), workdir, request.param, 2)
     assert not failed

@@ -45,7 +45,12 @@ def configs(steps):
     for seed, (name, changes) in enumerate(SWEEP.items()):
         # With its usual eps, Adam without momentum moves weights whose gradient is
         # almost 0 by the sign of a rounding error, and two trainings part.
-        config = conftest.tiny(training__steps=steps, seed=seed, optimizer__eps=1e-2)
+        config = conftest.tiny(
+            training__steps=steps,
+            training__batch_size=2,
+            seed=seed,
+            optimizer__eps=1e-2,
+        )
         config.unlock()
         for field, value in changes.items():
             resolve.put(config, field, value)
