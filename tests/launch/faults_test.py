@@ -198,7 +198,7 @@ def test_flags_that_do_not_suffice(tmp_path, flags):
         # Training continues while the disk fills up.
         (
             "checkpoints/last/3",
-            r"step (\d+) cannot .* of step (\d+) is whole",
+            r"step (\d+) cannot .* of step (\d+) is complete",
         ),
         (CALIBRATED, "run the same command again to resume"),
     ],
@@ -232,8 +232,8 @@ def test_the_disk_is_full(tmp_path, expected, moment, message):
         assert "No space left on device" in said
         named = [int(step) for step in re.search(message, said).groups()]
         if named:
-            failed, whole = named
-            assert whole == failed - 1
+            failed, complete = named
+            assert complete == failed - 1
         ballast.unlink()
         status, _, error = processes.finish(processes.start(workdir, 2, 2))
         assert status == 0, error[-3000:]
