@@ -9,6 +9,7 @@ systems.
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,9 +205,9 @@ def test_flags_that_do_not_suffice(tmp_path, flags):
     ],
 )
 def test_the_disk_is_full(tmp_path, expected, moment, message):
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", tmp_path], check=True
-    )
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", tmp_path]
+    if subprocess.run(command, check=False).returncode:
+        pytest.skip("may not mount")
     try:
         workdir = tmp_path / "run"
         # Rarely logged: the save is what the full disk meets.
@@ -245,6 +246,8 @@ def test_the_disk_is_full(tmp_path, expected, moment, message):
 
 @needs_root
 def test_the_file_system_stalls(tmp_path, expected):
+    if shutil.which("mkfs.ext4") is None or shutil.which("fsfreeze") is None:
+        pytest.skip("needs mkfs.ext4 and fsfreeze")
     image, folder = tmp_path / "image", tmp_path / "mounted"
     folder.mkdir()
     image.write_bytes(b"")
