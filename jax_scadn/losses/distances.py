@@ -14,9 +14,7 @@ import numpy as np
 
 from jax_scadn.networks.pretrained import vgg19, vgg19_weights
 
-NAMES = ("squared", "absolute", "ssim", *vgg19.LAYERS, "pm")
 VGG19 = "vgg19"  # name among frozen networks
-NORMALISATIONS = ("relative", "layer", "unit", "none")
 
 Params = Any
 
@@ -39,7 +37,7 @@ class Distance:
         (Eq. 8, "perceptual measurement").
       layer_weights: lambda of conv1_2, conv2_2 and conv3_4 in 'pm'. (The paper's
         values are unknown.)
-      normalisation: of the features, one of `NORMALISATIONS`.
+      normalisation: of the features, see `feature_distance`.
       dtype: of VGG-19's computation.
       weights: file of VGG-19, see `vgg19_weights.load`.
     """
@@ -184,7 +182,7 @@ def feature_distance(
     weak and approaches 'unit' where they are strong.
 
     Args:
-      normalisation: one of `NORMALISATIONS`.
+      normalisation: one of the names above.
       a_bhwc: features after a ReLU.
       b_bhwc: those of the other images.
       scale: mean of this layer's features on photographs.

@@ -13,6 +13,9 @@ from scipy import ndimage
 from jax_scadn.losses import distances
 from jax_scadn.networks.pretrained import vgg19
 from jax_scadn.runtime import errors, sharding
+from jax_scadn.settings import base
+
+NORMALISATIONS = base.FIELDS["scoring.normalisation"].choices
 
 SHAPE = (2, 32, 24, 3)
 
@@ -74,7 +77,7 @@ def test_ssim_is_the_usual_formula():
     np.testing.assert_allclose(ours, ((1 - ssim) / 2).mean(-1), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", distances.NAMES)
+@pytest.mark.parametrize("name", base.FIELDS["scoring.distance"].choices)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_maps_have_the_images_size_and_are_0_for_equal_images(params, name, channels):
     distance = distances.Distance(name)
@@ -156,7 +159,7 @@ def scaled_params(tmp_path_factory, weights):
     return distances.Distance("pm").load_params(str(path))
 
 
-@pytest.mark.parametrize("normalisation", distances.NORMALISATIONS)
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
 def test_sources_whose_features_differ_in_scale_agree(
     params, scaled_params, normalisation
 ):

@@ -6,8 +6,7 @@ import math
 import pytest
 
 from jax_scadn import methods
-from jax_scadn.losses import distances
-from jax_scadn.settings import base, fields
+from jax_scadn.settings import fields
 from jax_scadn.settings.fields import Field
 
 EVERY = [
@@ -117,12 +116,6 @@ def test_default_is_allowed_and_text_is_one_line(field):
 )
 def test_ranges(method, name, value, problem):
     assert methods.fields(method)[name].problem(value) == problem
-
-
-def test_choices_are_those_of_the_distances():
-    assert base.FIELDS["scoring.distance"].choices == distances.NAMES
-    normalisation = base.FIELDS["scoring.normalisation"]
-    assert normalisation.choices == distances.NORMALISATIONS
 
 
 @pytest.mark.parametrize(
