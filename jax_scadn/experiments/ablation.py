@@ -267,8 +267,7 @@ def _batches(
         method = methods.create(config)
         sizes = tuple(
             resolve.get(config, stage.budget).batch_size
-            for stage in method.stages
-            if not protocol.is_closed_form(stage)
+            for stage in protocol.gradient_stages(method.stages)
         )
         key = (tuple(method.stages), sizes, tuple(method.frozen.items()))
         alike.setdefault(key, []).append(one)

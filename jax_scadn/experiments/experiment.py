@@ -107,7 +107,7 @@ class CategoryRun:
           stage: of the method.
           earlier: results of the stages before it, by name.
         """
-        trained = [s for s in self.method.stages if not protocol.is_closed_form(s)]
+        trained = protocol.gradient_stages(self.method.stages)
         folder = self.trained_in
         if len(trained) > 1:
             folder = folder / stage.name

@@ -33,6 +33,18 @@ def masked(
     return weight * jnp.square(inpainted_bhwc - images_bhwc)
 
 
+def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
+    """Elementwise (output - target)^2, of impressions in UTAD's Eq. 5."""
+    _check_shapes(output_bhwc, target_bhwc)
+    return jnp.square(output_bhwc - target_bhwc)
+
+
+def absolute_error(output: jax.Array, target: jax.Array) -> jax.Array:
+    """Elementwise |output - target|, of images, contents or details."""
+    _check_shapes(output, target)
+    return jnp.abs(output - target)
+
+
 def mean_squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
     """Mean of (output - target)^2 over everything (AE-L2)."""
     return jnp.mean(squared_error(output_bhwc, target_bhwc))
@@ -47,18 +59,6 @@ def mean_ssim_loss(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
 
 # Losses of images and their reconstructions, scalars.
 LOSSES = {"l2": mean_squared_error, "ssim": mean_ssim_loss}
-
-
-def squared_error(output_bhwc: jax.Array, target_bhwc: jax.Array) -> jax.Array:
-    """Elementwise (output - target)^2, of impressions in UTAD's Eq. 5."""
-    _check_shapes(output_bhwc, target_bhwc)
-    return jnp.square(output_bhwc - target_bhwc)
-
-
-def absolute_error(output: jax.Array, target: jax.Array) -> jax.Array:
-    """Elementwise |output - target|, of images, contents or details."""
-    _check_shapes(output, target)
-    return jnp.abs(output - target)
 
 
 def _check_shapes(output: jax.Array, target: jax.Array) -> None:

@@ -228,7 +228,11 @@ def budget(
 
 
 def adam(
-    learning_rate: float | None, b1: float | None, b2: float | None, section="optimizer"
+    learning_rate: float | None,
+    b1: float | None,
+    b2: float | None,
+    section: str = "optimizer",
+    of: str = "Adam",
 ) -> dict[str, Field]:
     """Fields of Adam.
 
@@ -236,11 +240,17 @@ def adam(
       learning_rate: the default; None: of the preset.
       b1: the same.
       b2: the same.
-      section: of the settings.
+      section: of the settings. In another one than 'optimizer' the learning rate is one
+        of several, and `compare` calls it by its full name.
+      of: which optimizer's the learning rate is.
     """
     return {
         f"{section}.learning_rate": Field(
-            learning_rate, "of Adam", above=0, type=float, words="learning rate"
+            learning_rate,
+            f"of {of}",
+            above=0,
+            type=float,
+            words="learning rate" if section == "optimizer" else "",
         ),
         f"{section}.b1": Field(b1, "of Adam", least=0, below=1, type=float),
         f"{section}.b2": Field(b2, "of Adam", least=0, below=1, type=float),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -109,6 +109,13 @@ class Pretrained(Protocol):
         Raises:
           errors.UserError: there are none, or they cannot be read.
         """
+
+
+def gradient_stages(
+    stages: Iterable[GradientStage | ClosedFormStage],
+) -> tuple[GradientStage, ...]:
+    """Those that are trained in steps, in their order."""
+    return tuple(stage for stage in stages if not is_closed_form(stage))
 
 
 def is_closed_form(stage: GradientStage | ClosedFormStage) -> bool:

@@ -17,7 +17,6 @@ def test_fourteen_evaluations_compute_them_once(monkeypatch):
         return fit(stage, *arguments)
 
     monkeypatch.setattr(closed_form, "fit", counted)
-    baselines._computed.cache_clear()
     for variant in range(14):
         config = conftest.tiny(model__width=4 + variant)
         dataset = sources.load(config.data, 0)  # each variant loads its own

@@ -10,20 +10,8 @@ import numpy as np
 import pytest
 
 from jax_scadn.data import records
-from jax_scadn.detection import baselines, evaluation
+from jax_scadn.detection import evaluation
 from jax_scadn.reports import figures
-
-
-@pytest.fixture(autouse=True)
-def forget_baselines():
-    """Clears the cache: images of the same name differ between tests."""
-    baselines._computed.cache_clear()
-
-
-@pytest.fixture
-def sheet(monkeypatch):
-    """Records the figures instead of drawing them."""
-    return evaluation_stub.record_figures(monkeypatch)
 
 
 def test_results_and_files(tmp_path):

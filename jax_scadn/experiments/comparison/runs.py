@@ -253,9 +253,7 @@ def _load(
                     resolve.flat(config),
                     _read(path / RESULTS, _KEYS),
                     budgets=tuple(
-                        stage.budget
-                        for stage in stages
-                        if not protocol.is_closed_form(stage)
+                        stage.budget for stage in protocol.gradient_stages(stages)
                     ),
                     variant=variant,
                 )

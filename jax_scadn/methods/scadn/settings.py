@@ -93,10 +93,7 @@ FIELDS = {
     "loss.feature_matching_weight": Field(
         0.0, "of L1 between discriminator features; 0 = off", least=0
     ),
-    **base.adam(1e-4, b1=0.0, b2=0.9),
-    "optimizer.learning_rate": Field(
-        1e-4, "of the generator, Adam", above=0, words="learning rate"
-    ),
+    **base.adam(1e-4, b1=0.0, b2=0.9, of="the generator, Adam"),
     "optimizer.discriminator_learning_rate": Field(
         None,
         "of the discriminator, Adam",
