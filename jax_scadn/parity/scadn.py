@@ -149,29 +149,17 @@ def _inference_rows(
     tolerance = (1e-4, "abs") if before else (3e-2, "rel")
     pixels = _itself if before else _pixel_mean
     test, normal = _images(golden, "test"), _images(golden, "val")
-    maps_of = jax.jit(method.maps)
-    variables = {base.FROZEN: {}, method.inpainting.name: state.generator}
-
-    def scale_maps(images):
-        batches = [
-            images[i : i + _SCORING_BATCH]
-            for i in range(0, len(images), _SCORING_BATCH)
-        ]
-        maps = [maps_of(variables, batch).maps_bkhw for batch in batches]
-        return base.Maps(jnp.concatenate(maps))
-
-    inpaint = functools.partial(jax.jit(method.inpaint), state.generator, test[:1])
-    inpainted = jnp.concatenate([inpaint(mask) for mask in method.masks_mhw])
-    logits, _ = jax.jit(method.inpainting.discriminator.apply)(
-        {"params": state.discriminator, "spectral": state.spectral}, test
+    inpainted = _inpainted(method, state, test[:1])
+    realness = _realness(method, state, test)
+    statistics = method.calibrate(
+        np.asarray(method.summary(_scale_maps(method, state, normal)))
     )
-    statistics = method.calibrate(np.asarray(method.summary(scale_maps(normal))))
     mu = statistics["mu"]
-    maps = scale_maps(test)
+    maps = _scale_maps(method, state, test)
     scored = method.select(statistics, maps)
     rows = [
         against("recon_test0_all12", inpainted.transpose(0, 3, 1, 2), pixels),
-        against("disc_test", jax.nn.sigmoid(logits).transpose(0, 3, 1, 2)),
+        against("disc_test", realness.transpose(0, 3, 1, 2)),
         against("mu", mu),
         against("scale_maps_test", maps.maps_bkhw.swapaxes(0, 1), pixels),
     ]
@@ -188,6 +176,40 @@ def _inference_rows(
     return [*rows, against("score", scored.scores)]
 
 
+def _scale_maps(method: method_lib.Method, state, images) -> base.Maps:
+    batches = [
+        _maps(method, state.generator, images[i : i + _SCORING_BATCH])
+        for i in range(0, len(images), _SCORING_BATCH)
+    ]
+    return base.Maps(jnp.concatenate(batches))
+
+
+def _inpainted(method: method_lib.Method, state, images):
+    """The images under every mask in turn, (masks * B, H, W, C)."""
+    return jnp.concatenate(
+        [_inpaint(method, state.generator, images, mask) for mask in method.masks_mhw]
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _maps(method: method_lib.Method, generator, images):
+    variables = {base.FROZEN: {}, method.inpainting.name: generator}
+    return method.maps(variables, images).maps_bkhw
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _inpaint(method: method_lib.Method, generator, images, mask):
+    return method.inpaint(generator, images, mask)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _realness(method: method_lib.Method, state, images):
+    """The discriminator's output for each patch, in [0, 1]."""
+    variables = {"params": state.discriminator, "spectral": state.spectral}
+    logits, _ = method.inpainting.discriminator.apply(variables, images)
+    return jax.nn.sigmoid(logits)
+
+
 def _itself(array):
     return array
 
@@ -200,16 +222,18 @@ def _training_rows(stage: inpainting.InpaintingStage, state, config, golden):
     """The training steps: gradient norms of the first one, losses of all."""
     hyper = stage.hyperparameters(config)
     images = _images(golden, "train")
-    mask_index = golden["mask_index"]
-    batch = mask_index.shape[1]
-    inputs = [
-        (images[s * batch : (s + 1) * batch], hyper.masks_mhw[index])
-        for s, index in enumerate(mask_index)
-    ]
-    rows = _gradient_rows(stage, state, hyper, inputs[0], golden)
-    update = jax.jit(stage.update)
+    batch = golden["mask_index"].shape[1]
+    rows = []
     for step, logged in enumerate(golden["logs"]):
-        state, metrics = update(state, hyper, *inputs[step])
+        state, metrics, norms = _step(
+            stage,
+            state,
+            hyper,
+            images[step * batch : (step + 1) * batch],
+            hyper.masks_mhw[golden["mask_index"][step]],
+        )
+        if step == 0:
+            rows += _gradient_rows(stage, norms, golden)
         tolerance = 1e-5 if step == 0 else 1e-2
         rows += [
             report.compare(
@@ -220,22 +244,24 @@ def _training_rows(stage: inpainting.InpaintingStage, state, config, golden):
     return state, rows
 
 
-def _gradient_rows(
-    stage: inpainting.InpaintingStage, state, hyper, inputs, golden
-) -> list[report.Row]:
-    def norms(state, hyper, images, masks):
-        grads = stage.gradients(state, hyper, images, masks)
-        return jax.tree.map(jnp.linalg.norm, (grads.generator, grads.discriminator))
+@functools.partial(jax.jit, static_argnums=0)
+def _step(stage: inpainting.InpaintingStage, state, hyper, images, masks):
+    """The state after an update, its metrics, and the norms of its gradients."""
+    grads = stage.gradients(state, hyper, images, masks)
+    norms = jax.tree.map(jnp.linalg.norm, (grads.generator, grads.discriminator))
+    return stage.descend(state, hyper, grads), grads.metrics, norms
 
-    generator, discriminator = jax.jit(norms)(state, hyper, *inputs)
-    generator = state_dict.flatten(generator)
-    discriminator = state_dict.flatten({"params": discriminator})
+
+def _gradient_rows(
+    stage: inpainting.InpaintingStage, norms, golden
+) -> list[report.Row]:
+    generator, discriminator = map(state_dict.flatten, norms)
     blocks = len(stage.dilations)
     ours = {
         f"generator.{name}": generator[flax_name]
         for name, flax_name in torch_scadn.generator_names(blocks).items()
     } | {
-        f"discriminator.{name}": discriminator[flax_name]
+        f"discriminator.{name}": discriminator[flax_name.removeprefix("params/")]
         for name, flax_name in torch_scadn.discriminator_names().items()
         if flax_name.startswith("params/")
     }

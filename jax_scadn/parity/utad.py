@@ -111,12 +111,10 @@ def _ie_net(seed: int, golden: Arrays) -> dict[str, jax.Array]:
         "ie_net",
         seed,
     )
-    trained, updated = jax.jit(
-        functools.partial(net.apply, train=True, mutable=["batch_stats"])
-    )(variables, images)
-    evaluated = jax.jit(functools.partial(net.apply, train=False))(
-        {**variables, **updated}, images
+    trained, updated = _apply(
+        net, variables, images, train=True, mutable=("batch_stats",)
     )
+    evaluated = _apply(net, {**variables, **updated}, images, train=False)
     ours = {}
     for mode, impression in (("train", trained), ("eval", evaluated)):
         ours |= {
@@ -134,8 +132,7 @@ def _image_discriminator(seed: int, golden: Arrays) -> dict[str, jax.Array]:
     net = image_discriminator.MultiScaleDiscriminator()
     names = torch_utad.image_discriminator_names(net.scales)
     variables = _variables(net.init, (real,), names, "image_disc", seed)
-    scores = jax.jit(net.apply)
-    real, fake = scores(variables, real), scores(variables, fake)
+    real, fake = (_apply(net, variables, images) for images in (real, fake))
     return {
         "imgdisc_loss_d": adversarial.multiscale_lsgan_discriminator(real, fake),
         "imgdisc_loss_g": adversarial.multiscale_lsgan_generator(fake),
@@ -152,8 +149,7 @@ def _latent_discriminator(seed: int) -> dict[str, jax.Array]:
     net = latent_discriminator.LatentDiscriminator()
     names = torch_utad.latent_discriminator_names()
     variables = _variables(net.init, (real,), names, "latent_disc", seed)
-    logits = jax.jit(net.apply)
-    real, fake = logits(variables, real), logits(variables, fake)
+    real, fake = (_apply(net, variables, features) for features in (real, fake))
     return {
         "latentdisc_loss": mutual_information.discriminator_loss(real, fake),
         "latentdisc_gen_loss": jnp.mean(adversarial.generator_fake("nsgan", fake)),
@@ -172,8 +168,8 @@ def _expert_net(seed: int, golden: Arrays) -> dict[str, jax.Array]:
         for prefix in ("gen_i", "gen_m")
     )
     encode_content, encode_detail, decode = (
-        jax.jit(functools.partial(net.apply, method=method))
-        for method in (net.encode_content, net.encode_detail, net.decode)
+        functools.partial(_apply, net, method=method)
+        for method in ("encode_content", "encode_detail", "decode")
     )
     content_i = encode_content(params_i, image)
     content_m = encode_content(params_m, impression)
@@ -192,6 +188,13 @@ def _expert_net(seed: int, golden: Arrays) -> dict[str, jax.Array]:
         "en_i2m": decoded(params_m, content_i, detail_m),
         "en_m2i_batch1": decoded(params_i, content_m[:1], detail_i[:1]),
     }
+
+
+@functools.partial(
+    jax.jit, static_argnums=0, static_argnames=("train", "mutable", "method")
+)
+def _apply(network, variables, *inputs, **options):
+    return network.apply(variables, *inputs, **options)
 
 
 def _variables(init, inputs, names: Mapping[str, str], network: str, seed: int):

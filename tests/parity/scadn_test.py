@@ -1,7 +1,4 @@
-import functools
-
 import conftest
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,19 +54,18 @@ def golden():
     hyper = stage.hyperparameters(config)
     logs = []
     for step, index in enumerate(arrays["mask_index"]):
-        inputs = (
+        state, metrics, (norms, _) = parity._step(
+            stage,
+            state,
+            hyper,
             images["train"][step * BATCH : (step + 1) * BATCH],
             hyper.masks_mhw[index],
         )
         if step == 0:
-            grads = jax.jit(lambda *a: stage.gradients(*a).generator)(
-                state, hyper, *inputs
-            )
-            flat = state_dict.flatten(jax.tree.map(jnp.linalg.norm, grads))
+            flat = state_dict.flatten(norms)
             names = torch_scadn.generator_names(BLOCKS)
             arrays["grad_norm_names"] = np.array([f"generator.{n}" for n in names])
             arrays["grad_norm_values"] = np.array([flat[f] for f in names.values()])
-        state, metrics = jax.jit(stage.update)(state, hyper, *inputs)
         logs.append([metrics[ours] for ours in parity._LOGS.values()])
     arrays |= {"logs": np.array(logs), "log_names": np.array(list(parity._LOGS))}
     arrays |= _inference("after", method, state, images)
@@ -83,23 +79,15 @@ def golden():
 
 
 def _inference(tag, method, state, images):
-    def squared(a, b):
-        return jnp.mean(jnp.square(a - b), axis=-1)
-
-    candidates = jax.jit(functools.partial(method.candidates, distance=squared))
-    mu = jnp.mean(candidates(state.generator, images["val"])[0], axis=(0, 2, 3))
-    maps, _ = candidates(state.generator, images["test"])
+    normal = parity._scale_maps(method, state, images["val"])
+    mu = jnp.mean(normal.maps_bkhw, axis=(0, 2, 3))
+    maps = parity._scale_maps(method, state, images["test"]).maps_bkhw
     scored = merging.merge("max_mu", "mean", mu, maps, {})
-    logits, _ = jax.jit(method.inpainting.discriminator.apply)(
-        {"params": state.discriminator, "spectral": state.spectral}, images["test"]
-    )
-    inpaint = jax.jit(method.inpaint)
-    all_masks = jnp.concatenate(
-        [inpaint(state.generator, images["test"][:1], m) for m in method.masks_mhw]
-    )
+    all_masks = parity._inpainted(method, state, images["test"][:1])
+    realness = parity._realness(method, state, images["test"])
     values = {
         "recon_test0_all12": all_masks.transpose(0, 3, 1, 2),
-        "disc_test": jax.nn.sigmoid(logits).transpose(0, 3, 1, 2),
+        "disc_test": realness.transpose(0, 3, 1, 2),
         "mu": mu,
         "scale_maps_test": maps.swapaxes(0, 1),
         "selected": scored.scales,

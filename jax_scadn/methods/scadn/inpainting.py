@@ -223,6 +223,10 @@ class InpaintingStage:
     ) -> tuple[State, dict[str, jax.Array]]:
         """One simultaneous update of both networks under given masks."""
         grads = self.gradients(state, hyper, images_bhwc, masks_bhw)
+        return self.descend(state, hyper, grads), grads.metrics
+
+    def descend(self, state: State, hyper: Hyperparameters, grads: Gradients) -> State:
+        """The state after a step of both optimizers along the gradients."""
         params_g, optimizer_g = optimizers.descend(
             self.adam,
             hyper.learning_rate,
@@ -237,7 +241,7 @@ class InpaintingStage:
             state.discriminator_optimizer,
             state.discriminator,
         )
-        state = state.replace(
+        return state.replace(
             step=state.step + 1,
             generator=params_g,
             discriminator=params_d,
@@ -245,7 +249,6 @@ class InpaintingStage:
             generator_optimizer=optimizer_g,
             discriminator_optimizer=optimizer_d,
         )
-        return state, grads.metrics
 
     def gradients(
         self,
