@@ -6,6 +6,7 @@ anomaly map, all on the one colour scale that was calibrated on normal images.
 """
 
 import pathlib
+import signal
 
 from absl import flags
 
@@ -20,11 +21,12 @@ flags.mark_flags_as_required(["workdir", "input"])
 
 
 def main(_) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     trained = detector.load(_WORKDIR.value)
-    output = pathlib.Path(_OUTPUT.value)
+    output = pathlib.Path(_OUTPUT.value).expanduser()
     paths = prediction.find(_INPUT.value, output)
-    unreadable = prediction.predict(trained, paths, output, _OVERLAYS.value)
-    return 1 if unreadable else 0
+    failed = prediction.predict(trained, paths, output, _OVERLAYS.value)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

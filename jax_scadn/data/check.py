@@ -24,6 +24,11 @@ MASK_SIZE = "mask of another size than its image"
 UNPAIRED_MASK = "mask without an image"
 NO_MASK = "anomalous image without a mask"
 DUPLICATE = "image in training and test"
+EMPTY_MASK = "mask without an anomalous pixel"
+FULL_MASK = "mask whose pixels are all anomalous"
+INVERTED_MASK = "mask that is mostly anomalous"
+CUT_MASK = "mask whose defect the crop cuts away"
+NOT_TAKEN = "not taken as it lies there"
 
 _NAMED = 5  # files in a message of one line
 _PRINTED = 20  # problems of one kind in a report
@@ -56,12 +61,13 @@ def check(dataset: records.Dataset) -> list[Problem]:
     for split in _splits(dataset).values():
         with concurrent.futures.ThreadPoolExecutor() as pool:
             results = list(pool.map(_read, [split] * len(split), range(len(split))))
-        for item, result in zip(split.items, results, strict=True):
-            if isinstance(result, Problem):
-                problems.append(result)
-            else:
-                hashes[item.path] = result
+        for item, (digest, problem) in zip(split.items, results, strict=True):
+            if problem:
+                problems.append(problem)
+            if digest:
+                hashes[item.path] = digest
     problems += _empty(dataset)
+    problems += [Problem(NOT_TAKEN, (), note) for note in dataset.notes]
     problems += [
         Problem(UNPAIRED_MASK, (path,), f"{path} does not belong to an image")
         for path in dataset.unpaired_masks
@@ -139,26 +145,47 @@ def _splits(dataset: records.Dataset) -> dict[str, records.Split]:
     }
 
 
-def _read(split: records.Split, index: int) -> Problem | bytes:
-    """The SHA-1 of an image, or the problem with it or its mask."""
+def _read(split: records.Split, index: int) -> tuple[bytes | None, Problem | None]:
+    """The SHA-1 of an image, and the problem with it or its mask."""
     item = split.items[index]
     try:
         record = split[index]
-        if item.mask_path:
-            image_size = images.dimensions(item.path)
-            mask_size = images.dimensions(item.mask_path)
-            if mask_size != image_size:
-                return Problem(
-                    MASK_SIZE,
-                    (item.mask_path,),
-                    f"{item.mask_path} is {_pixels(mask_size)}, its image "
-                    f"{_pixels(image_size)}",
-                    fatal=True,
-                )
+        problem = _mask_problem(item, record.mask) if item.mask_path else None
     except images.UnreadableImage as error:
-        return Problem(UNREADABLE, (error.path,), str(error), fatal=True)
-    header = f"{record.image.shape} {record.image.dtype}".encode()
-    return hashlib.sha1(header + record.image.tobytes(), usedforsecurity=False).digest()
+        return None, Problem(UNREADABLE, (error.path,), str(error), fatal=True)
+    if problem and problem.fatal:
+        return None, problem
+    hashed = hashlib.sha1(
+        f"{record.image.shape} {record.image.dtype}".encode(), usedforsecurity=False
+    )
+    hashed.update(record.image.tobytes())
+    return hashed.digest(), problem
+
+
+def _mask_problem(item: records.Item, fitted) -> Problem | None:
+    image_size = images.dimensions(item.path)
+    mask_size = images.dimensions(item.mask_path)
+    if mask_size != image_size:
+        return Problem(
+            MASK_SIZE,
+            (item.mask_path,),
+            f"{item.mask_path} is {_pixels(mask_size)}, its image "
+            f"{_pixels(image_size)}",
+            fatal=True,
+        )
+    share = images.anomalous_pixels(item.mask_path).mean()
+    kind = None
+    if share == 0:
+        kind, says = EMPTY_MASK, "shows no defect"
+    elif share == 1:
+        kind, says = FULL_MASK, "calls all of the image a defect"
+    elif share > 0.5:
+        kind, says = INVERTED_MASK, f"has {share:.0%} of defect: is it inverted?"
+    elif not fitted.any():
+        kind, says = CUT_MASK, "has its defect outside of what is read of the image"
+    return (
+        Problem(kind, (item.mask_path,), f"{item.mask_path} {says}") if kind else None
+    )
 
 
 def _empty(dataset: records.Dataset) -> list[Problem]:

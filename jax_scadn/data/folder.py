@@ -9,36 +9,66 @@ The layout, which LaceAD also follows:
 
 from __future__ import annotations
 
+import collections
 import functools
 import pathlib
+from typing import NamedTuple
 
-from jax_scadn.data import images, records
+from jax_scadn.data import images, records, walk
 from jax_scadn.runtime import errors
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")  # in any case
 WHERE_TO_GET = (
     "MVTec AD is at https://www.mvtec.com/company/research/datasets/mvtec-ad, "
     "LaceAD is available from the authors of SCADN"
 )
 MASK_SUFFIX = "_mask"
 TRAIN_GOOD = pathlib.PurePath("train", records.GOOD)
+# Names of folders of normal images, in any case and between spaces.
+_NORMAL = (records.GOOD, "ok", "normal")
 
 _Key = tuple[str, str]  # directory relative to its split, and stem
 
 
-def find_images(folder: pathlib.Path, recursive: bool = True) -> list[pathlib.Path]:
-    """Image files by their suffix, sorted by name; other files are ignored.
+class Listing(NamedTuple):
+    """The images of a category, not read yet.
 
-    So are files whose name starts with a dot, which macOS writes for each file.
+    Attributes:
+      train: items of `train/good`, sorted.
+      test: items, sorted.
+      unpaired_masks: files without an image.
+      notes: a line for each thing that was not taken as it lies there.
     """
-    paths = folder.rglob("*") if recursive else folder.glob("*")
+
+    train: list[records.Item]
+    test: list[records.Item]
+    unpaired_masks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def is_normal(name: str) -> bool:
+    """Whether a folder of that name has normal images: 'good', 'OK', 'Normal'."""
+    return name.strip().casefold() in _NORMAL
+
+
+def incomplete(path: str) -> list[str]:
+    """Names of folders with test images but without normal ones to train on."""
+    root = pathlib.Path(path).expanduser()
     return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in IMAGE_ENDINGS
-        and not path.name.startswith(".")
-        and path.is_file()
+        folder.name
+        for folder in root.iterdir()
+        if not walk.is_hidden(folder.name)
+        and ((folder / "train").is_dir() or (folder / "test").is_dir())
+        and _train_good(folder) is None
     )
+
+
+def _train_good(category: pathlib.Path) -> pathlib.Path | None:
+    """The folder of normal training images of a category."""
+    if (category / TRAIN_GOOD).is_dir():
+        return category / TRAIN_GOOD
+    train = category / TRAIN_GOOD.parent
+    folders = sorted(train.iterdir()) if train.is_dir() else []
+    return next((f for f in folders if is_normal(f.name) and f.is_dir()), None)
 
 
 def categories(path: str) -> tuple[str, ...]:
@@ -49,10 +79,12 @@ def categories(path: str) -> tuple[str, ...]:
     """
     layout = f"a directory in the MVTec AD layout ({WHERE_TO_GET})"
     root = _existing(path, "path", layout)
-    if (root / TRAIN_GOOD).is_dir():
+    if _train_good(root):
         return ("",)
     names = sorted(
-        folder.name for folder in root.iterdir() if (folder / TRAIN_GOOD).is_dir()
+        folder.name
+        for folder in root.iterdir()
+        if not walk.is_hidden(folder.name) and _train_good(folder)
     )
     if not names:
         raise errors.UserError(
@@ -83,9 +115,7 @@ def locate(path: str, category: str) -> pathlib.Path:
     )
 
 
-def items(
-    category: pathlib.Path, size: int, channels: int
-) -> tuple[list[records.Item], list[records.Item], tuple[str, ...]]:
+def items(category: pathlib.Path, size: int, channels: int) -> Listing:
     """Lists the images of one category in the MVTec AD layout, and their masks.
 
     A mask belongs to the image with the same relative directory and stem:
@@ -95,42 +125,87 @@ def items(
       category: the directory that contains `train` and `test`.
       size, channels: see `images.read`.
 
-    Returns:
-      (training items, test items, masks without an image), each sorted.
-
     Raises:
       errors.UserError: no images in `train/good`.
     """
-    train = find_images(category / TRAIN_GOOD)
+    good = _train_good(category) or category / TRAIN_GOOD
+    notes = _Notes()
+    train = notes.images(good)
     if not train:
         raise errors.UserError(
-            f"{category / TRAIN_GOOD} contains no images "
-            f"({' '.join(ending[1:] for ending in IMAGE_ENDINGS)}): put normal images "
-            f"there or change --config.data.path or --config.data.category"
+            f"{good} contains no images (png, jpg, tiff, ...): put normal images there "
+            "or change --config.data.path or --config.data.category"
         )
-    truth = category / "ground_truth"
-    masks = {_key(path, truth): path for path in reversed(find_images(truth))}
-    test = find_images(category / "test")
-    keys = [_key(path, category / "test") for path in test]
-    test_items = []
-    for path, (folder, stem) in zip(test, keys, strict=True):
-        if folder == ".":  # not in a directory that names its defect
+    truth, tests = category / "ground_truth", category / "test"
+    masks = {_key(path, truth): path for path in reversed(notes.images(truth))}
+    masks = {(folder, _without_case(stem)): p for (folder, stem), p in masks.items()}
+    test_items, used = [], collections.Counter()
+    test = notes.images(tests)
+    for path in test:
+        folder, stem = _key(path, tests)
+        if folder == ".":
             continue
         mask = masks.get((folder, stem + MASK_SUFFIX), masks.get((folder, stem)))
-        defect = pathlib.PurePath(folder).parts[0]
-        test_items.append(_item(path, defect, size, channels, mask))
+        item = _item(path, pathlib.PurePath(folder).parts[0], size, channels, mask)
+        used[item.mask_path] += 1
+        test_items.append(item)
+    notes.direct(tests, [path for path in test if path.parent == tests])
+    notes.normal({item.path: item.label for item in test_items}, good, tests)
+    for mask, count in used.items():
+        if mask and count > 1:
+            notes.add(f"{mask} belongs to {count} images of the same name")
+    keys = {_key(path, tests) for path in test}
     unpaired = sorted(
         str(path)
         for (folder, stem), path in masks.items()
-        if not {(folder, stem), (folder, stem.removesuffix(MASK_SUFFIX))} & set(keys)
+        if not {(folder, stem), (folder, stem.removesuffix(MASK_SUFFIX))} & keys
     )
     train_items = [_item(path, records.GOOD, size, channels) for path in train]
-    return train_items, test_items, tuple(unpaired)
+    return Listing(train_items, test_items, tuple(unpaired), notes.lines)
 
 
-def plain_items(
-    path: str, test_path: str, size: int, channels: int
-) -> tuple[list[records.Item], list[records.Item]]:
+class _Notes:
+    """Collects what is worth a line while folders are listed."""
+
+    def __init__(self):
+        self._lines: list[str] = []
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return tuple(self._lines)
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+
+    def images(self, folder: pathlib.Path, recursive: bool = True):
+        """The images of a folder, none if it does not exist; notes the rest."""
+        if not folder.is_dir():
+            return []
+        found = walk.walk(folder, recursive)
+        if line := walk.note(found.passed_over, folder):
+            self.add(line)
+        return found.images
+
+    def direct(self, folder: pathlib.Path, images: list[pathlib.Path]) -> None:
+        if images:
+            self.add(
+                f"{len(images)} images directly in {folder} are not taken: no folder "
+                f"names their defect ({images[0].name}, ...)"
+            )
+
+    def normal(self, labels: dict[str, int], good: pathlib.Path, tests) -> None:
+        """Notes folders that are taken as normal although they have another name."""
+        folders = {
+            tests / pathlib.Path(path).relative_to(tests).parts[0]
+            for path, label in labels.items()
+            if label == records.NORMAL
+        }
+        for folder in sorted({good, *folders}):
+            if folder.name != records.GOOD:
+                self.add(f"{folder} is taken as normal images")
+
+
+def plain_items(path: str, test_path: str, size: int, channels: int) -> Listing:
     """Lists the images of plain directories.
 
     Args:
@@ -141,14 +216,12 @@ def plain_items(
         as their defect, unless that name is `good`.
       size, channels: see `images.read`.
 
-    Returns:
-      (training items, test items), each sorted; there are no masks.
-
     Raises:
       errors.UserError: a directory is missing or contains no images.
     """
     good = _existing(path, "path", "a directory of good images")
-    train = find_images(good, recursive=False)
+    notes = _Notes()
+    train = notes.images(good, recursive=False)
     if not train:
         raise errors.UserError(
             f"{good} contains no images directly in it: point --config.data.path to "
@@ -157,10 +230,10 @@ def plain_items(
         )
     train_items = [_item(file, records.GOOD, size, channels) for file in train]
     if not test_path:
-        return train_items, []
+        return Listing(train_items, [], notes=notes.lines)
     folder = _existing(test_path, "test_path", "a directory of test images, or to ''")
     test_items = []
-    for file in find_images(folder):
+    for file in notes.images(folder):
         parts = file.relative_to(folder).parts
         defect = parts[0] if len(parts) > 1 else folder.absolute().name
         test_items.append(_item(file, defect, size, channels))
@@ -169,7 +242,7 @@ def plain_items(
             f"{folder} contains no images: set --config.data.test_path to test images "
             f"or leave it empty"
         )
-    return train_items, test_items
+    return Listing(train_items, test_items, notes=notes.lines)
 
 
 def _item(
@@ -179,8 +252,9 @@ def _item(
     channels: int,
     mask: pathlib.Path | None = None,
 ) -> records.Item:
-    normal = defect == records.GOOD
+    normal = is_normal(defect)
     if normal:
+        defect = records.GOOD
         mask = None  # normal images have no anomalous pixels
     return records.Item(
         path=str(path),
@@ -195,6 +269,13 @@ def _item(
 def _key(path: pathlib.Path, root: pathlib.Path) -> _Key:
     relative = path.relative_to(root)
     return str(relative.parent), relative.stem
+
+
+def _without_case(stem: str) -> str:
+    """The stem of a mask with the usual suffix, whatever its case."""
+    if stem.lower().endswith(MASK_SUFFIX):
+        return stem[: -len(MASK_SUFFIX)] + MASK_SUFFIX
+    return stem
 
 
 def _existing(path: str, setting: str, what: str) -> pathlib.Path:

@@ -25,6 +25,7 @@ _SIXTEEN_BIT = 65535
 _EIGHT_TO_SIXTEEN = 257  # 255 * 257 = 65535
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as in Pillow
 _EXIF_ORIENTATION = 0x0112
+_MOST_CLASSES = 32  # a mask whose values are no larger numbers kinds of defects
 
 
 class UnreadableImage(errors.UserError):
@@ -65,10 +66,7 @@ def decode(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
     """`read`, for the bytes of a file; `name` is its name in errors."""
     # Damaged bytes make Pillow raise nearly any kind of exception.
     try:
-        image = _open(data)
-        if image.mode in _DEEP_MODES:
-            return _finish_deep(_scaled(image)[..., None], size, channels)
-        return _finish(image, size, channels)
+        return _from_pillow(_open(data), size, channels)
     except Exception as error:
         raise _unreadable(name, error) from error
 
@@ -76,8 +74,33 @@ def decode(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
 def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
     """Reads a ground-truth mask, with the geometry of `read`, by nearest neighbour.
 
+    A defect that is smaller than the distance of the pixels taken keeps those that it
+    touches.
+
     Returns:
-      (size, size) bool, True (anomalous) wherever the file is not zero.
+      (size, size) bool, True where anomalous, see `anomalous_pixels`.
+
+    Raises:
+      UnreadableImage: the file is missing, not an image, or damaged.
+    """
+    anomalous = anomalous_pixels(path)
+    binary = Image.fromarray(anomalous.astype(np.uint8) * 255)
+    fitted = np.asarray(_fit(binary, size, Image.Resampling.NEAREST)) != 0
+    if anomalous.any() and not fitted.any():
+        fitted = np.asarray(_fit(binary, size, Image.Resampling.BOX)) != 0
+    return fitted
+
+
+def anomalous_pixels(path: str | pathlib.Path) -> np.ndarray:
+    """The pixels of a ground-truth mask that are anomalous, in the file's own size.
+
+    Of many grey levels, as JPEG and smoothed edges have, those from half of the
+    largest. Up to 32 they are numbers of classes, and all but 0 are anomalous, as are
+    all colours of a palette but black. Where only the alpha channel varies, it is the
+    mask; otherwise what is transparent is normal.
+
+    Returns:
+      (height, width) bool.
 
     Raises:
       UnreadableImage: the file is missing, not an image, or damaged.
@@ -85,14 +108,24 @@ def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
     data = _bytes(path)
     try:
         image = _open(data)
-        if image.mode not in _DEEP_MODES:
-            image = _without_alpha(image, "RGB")
-        values = np.asarray(image)
-        anomalous = values.any(axis=2) if values.ndim == 3 else values != 0
-        binary = Image.fromarray(anomalous.astype(np.uint8))
-        return np.asarray(_fit(binary, size, Image.Resampling.NEAREST)) != 0
+        if image.mode in _DEEP_MODES:
+            return _anomalous(np.asarray(image))
+        palette = image.mode == "P"
+        planes = np.asarray(image.convert("RGBA"))
+        values, alpha = planes[..., :3].max(axis=2), planes[..., 3]
+        if values.min() == values.max() and alpha.min() < alpha.max():
+            return _anomalous(alpha)
+        values = np.where(alpha > 0, values, 0)
+        return values > 0 if palette else _anomalous(values)
     except Exception as error:
         raise _unreadable(str(path), error) from error
+
+
+def _anomalous(values: np.ndarray) -> np.ndarray:
+    largest = values.max()
+    if largest <= _MOST_CLASSES:
+        return values > 0
+    return values >= largest / 2
 
 
 def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
@@ -109,12 +142,13 @@ def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
         raise _unreadable(str(path), error) from error
 
 
-def from_array(array: np.ndarray, size: int, channels: int) -> np.ndarray:
+def from_array(array: np.ndarray | Image.Image, size: int, channels: int) -> np.ndarray:
     """Resizes, crops and converts an image in memory, as `read` does.
 
     Args:
       array: (height, width) or (height, width, 1, 3 or 4), uint8, uint16, or float
-        in [0, 1]; a fourth channel, alpha, is dropped.
+        in [0, 1]; a fourth channel, alpha, is dropped. Or an image of Pillow, in any
+        mode that `read` takes.
       size: sides of the result, pixels.
       channels: 1 grey or 3 RGB.
 
@@ -124,7 +158,13 @@ def from_array(array: np.ndarray, size: int, channels: int) -> np.ndarray:
     Raises:
       errors.UserError: another shape or type, or floats outside [0, 1].
     """
+    if isinstance(array, Image.Image):
+        try:
+            return _from_pillow(ImageOps.exif_transpose(array), size, channels)
+        except ValueError as error:
+            raise errors.UserError(f"an image cannot be used: {error}") from error
     array = np.asarray(array)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
@@ -187,6 +227,12 @@ def as_sixteen_bit(image: np.ndarray) -> np.ndarray:
     return image
 
 
+def _from_pillow(image: Image.Image, size: int, channels: int) -> np.ndarray:
+    if image.mode in _DEEP_MODES:
+        return _finish_deep(_scaled(image)[..., None], size, channels)
+    return _finish(image, size, channels)
+
+
 def _bytes(path: str | pathlib.Path) -> bytes:
     try:
         return pathlib.Path(path).read_bytes()
@@ -212,8 +258,10 @@ def _unreadable(path: str, error: Exception) -> UnreadableImage:
 
 
 def _without_alpha(image: Image.Image, mode: str) -> Image.Image:
-    # Converting a palette whose entries have alpha values would warn.
-    image.info.pop("transparency", None)
+    if "transparency" in image.info:
+        # Converting a palette whose entries have alpha values would warn.
+        image = image.copy()
+        del image.info["transparency"]
     return image.convert(mode)
 
 

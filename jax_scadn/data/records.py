@@ -121,6 +121,7 @@ class Dataset:
       held_out: normal images not used in training, for the threshold; may be empty.
       test: normal and anomalous images; may be empty.
       unpaired_masks: ground-truth files without a test image.
+      notes: a line for each thing in the folders that was not taken as it lies there.
       name: of the data set, such as 'mnist', or else of the source, such as 'folder'.
     """
 
@@ -129,4 +130,5 @@ class Dataset:
     held_out: Split
     test: Split
     unpaired_masks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     name: str = ""

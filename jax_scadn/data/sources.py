@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from jax_scadn.data import folder, images, labelled, lace, one_class, records
+from jax_scadn.runtime import errors
 
 
 def categories(config: ml_collections.ConfigDict) -> tuple[str, ...]:
@@ -19,10 +20,11 @@ def categories(config: ml_collections.ConfigDict) -> tuple[str, ...]:
 
     Returns:
       `category` if it is set; else those of `categories` that exist, in that order;
-      else all that exist. ('',) if the source has no categories.
+      all that exist where it is (). ('',) if the source has no categories.
 
     Raises:
-      errors.UserError: no data at `path`, or an unknown category.
+      errors.UserError: no data at `path`, an unknown category, or none of `categories`
+        exists.
     """
     if config.source in ("plain", "lace"):
         return ("",)
@@ -31,12 +33,34 @@ def categories(config: ml_collections.ConfigDict) -> tuple[str, ...]:
             folder.locate(config.path, config.category)
             return (config.category,)
         existing = folder.categories(config.path)
+        if existing == ("",):
+            return existing
+        if without := folder.incomplete(config.path):
+            logging.warning(
+                "not taken, without %s: %s", folder.TRAIN_GOOD, ", ".join(without)
+            )
     else:
         name = labelled.name(config.source, config.path, config.dataset)
         existing = labelled.CLASSES[name]
         if config.category:
             return (one_class.resolve(config.category, existing),)
-    return tuple(name for name in config.categories if name in existing) or existing
+    named = wanted(config)
+    if not named:
+        return existing
+    chosen = tuple(name for name in named if name in existing)
+    if not chosen:
+        raise errors.UserError(
+            f"--config.data.categories={','.join(named)}: none of them is in "
+            f"{config.path or config.source}; give some of {','.join(existing)}, or () "
+            "for all"
+        )
+    return chosen
+
+
+def wanted(config: ml_collections.ConfigDict) -> list[str]:
+    """The names in `categories`, each of which may be several between commas."""
+    names = [name.strip() for text in config.categories for name in text.split(",")]
+    return [name for name in names if name]
 
 
 def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
@@ -49,13 +73,15 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
     Raises:
       errors.UserError: missing data or an invalid setting.
     """
-    category, unpaired, name = config.category, (), config.source
+    category, unpaired, notes, name = config.category, (), (), config.source
     if config.source == "folder":
         directory = folder.locate(config.path, category)
         category = directory.absolute().name
-        train, test, unpaired = folder.items(directory, config.size, config.channels)
+        train, test, unpaired, notes = folder.items(
+            directory, config.size, config.channels
+        )
     elif config.source == "plain":
-        train, test = folder.plain_items(
+        train, test, _, notes = folder.plain_items(
             config.path, config.test_path, config.size, config.channels
         )
     elif config.source == "lace":
@@ -74,6 +100,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
         held_out=records.Split([train[i] for i in held_out], cached),
         test=records.Split(test, cached),
         unpaired_masks=unpaired,
+        notes=notes,
         name=name,
     )
 

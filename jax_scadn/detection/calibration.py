@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -35,6 +37,33 @@ class Calibration:
     held_out: bool
     vmin: float | None
     vmax: float | None
+
+
+_OF_MAPS = ("map_threshold", "vmin", "vmax")
+
+
+def parse(values: Mapping[str, Any]) -> Calibration:
+    """The calibration whose `dataclasses.asdict` was written to a file.
+
+    Raises:
+      ValueError: a value is missing, unknown, of another type, or not finite.
+    """
+    fields = {field.name for field in dataclasses.fields(Calibration)}
+    if unpaired := sorted(fields ^ set(values)):
+        raise ValueError(f"{unpaired[0]} is missing or unknown")
+    without_maps = all(values[name] is None for name in _OF_MAPS)
+    for name, value in values.items():
+        if name == "held_out":
+            right = isinstance(value, bool)
+        elif name == "threshold_images":
+            right = type(value) is int and value > 0
+        elif name in _OF_MAPS and without_maps:
+            continue
+        else:
+            right = type(value) in (int, float) and math.isfinite(value)
+        if not right:
+            raise ValueError(f"{name} must not be {value!r}")
+    return Calibration(**values)
 
 
 def calibrate(

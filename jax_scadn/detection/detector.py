@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jax_scadn import methods
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 from jax_scadn.detection import calibration as calibration_lib
+from jax_scadn.detection import finite
 from jax_scadn.detection.calibration import Calibration
 from jax_scadn.methods import base
 from jax_scadn.runtime import distributed, errors, files, sharding
@@ -30,6 +31,7 @@ CONFIG = "config.json"
 _CALIBRATION = "calibration.json"
 _PARAMS = "params"
 _VARIABLES, _STATISTICS = "variables", "statistics"
+_DIGEST = "sha256"  # of both, in the file of the calibration
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -82,18 +84,31 @@ class Detector:
         self.variables = sharding.replicate(mesh, variables)
         self.statistics = sharding.replicate(mesh, statistics or {})
 
-    def score(self, images: np.ndarray) -> Scored:
+    def score(self, images: np.ndarray | Sequence) -> Scored:
         """Scores images of any size.
 
         Args:
-          images: (B, H, W, C) or (B, H, W), uint8, uint16 or float in [0, 1]. They
-            are resized, cropped and turned grey or RGB as those in training were.
-            Of many processes each gives as many, and all get the results of all.
+          images: (B, H, W, C) or (B, H, W), uint8, uint16 or float in [0, 1], or a
+            sequence of such images or of Pillow's; it may be empty. They are resized,
+            cropped and turned grey or RGB as those in training were. Of many
+            processes each gives as many, and all get the results of all.
 
         Returns:
           `scoring.Scored` of NumPy arrays.
+
+        Raises:
+          errors.UserError: an image of another kind, one image without the axis of
+            the batch, or a score or a map that is not finite (`finite.NotFinite`).
         """
         data = self.config.data
+        shape = getattr(images, "shape", None)
+        if shape and (len(shape) < 3 or (len(shape) == 3 and shape[2] in (1, 3, 4))):
+            raise errors.UserError(
+                f"an array of shape {shape} is one image: give images[None]"
+            )
+        if not len(images):
+            none = np.zeros((0, data.size, data.size, data.channels), np.uint8)
+            return self.score_batch(none, self.padded_batch_size(1))
         fitted = images_lib.stack(
             [images_lib.from_array(image, data.size, data.channels) for image in images]
         )
@@ -105,11 +120,17 @@ class Detector:
         return jax.tree.map(lambda *arrays: np.concatenate(arrays), *batches)
 
     def score_split(self, split: records.Split) -> Iterator[tuple[np.ndarray, Scored]]:
-        """Scores a split in order; yields indices and scores, batch by batch."""
+        """Scores a split in order; yields indices and scores, batch by batch.
+
+        Raises:
+          finite.NotFinite: a score or a map is not finite.
+        """
         for batch in pipeline.padded_batches(split, self.batch_size):
             count = int(np.sum(batch["_mask"]))  # padding is at the end
             scored, _ = self._score(batch["image"], self.batch_size)
-            yield batch["index"][:count], _first(count, scored)
+            indices = batch["index"][:count]
+            names = [split.items[index].path for index in indices]
+            yield indices, self._checked(_first(count, scored), names)
 
     def padded_batch_size(self, count: int) -> int:
         """How many images to score together where there are `count`.
@@ -129,13 +150,26 @@ class Detector:
         Args:
           images: (b, size, size, C), no more than fit.
           size: how many to fill up to; None is `batch_size`.
+
+        Raises:
+          finite.NotFinite: a score or a map is not finite.
         """
         count = len(images)
         missing = (size or self.batch_size) - count
         padding = np.zeros((missing, *images.shape[1:]), images.dtype)
         rows = np.concatenate([images, padding])
         scored, _ = self._score(rows, len(rows))
-        return _first(count, scored)
+        names = [f"image {number} of {count}" for number in range(count)]
+        return self._checked(_first(count, scored), names)
+
+    def _checked(self, scored: Scored, names: Sequence[str]) -> Scored:
+        calibration = self.calibration
+        if scored.maps is not None and calibration and calibration.vmin is None:
+            raise errors.UserError(
+                f"{_CALIBRATION} has no thresholds for the maps of "
+                f"{self.method.title}: train again"
+            )
+        return finite.check_scored(scored, names)
 
     def _score(self, rows: np.ndarray, size: int) -> tuple[Scored, Any]:
         """Scores a batch of that size, of which this process has the rows.
@@ -183,11 +217,16 @@ class Detector:
             in methods that have some.
           held_out: normal images that they were not; give thresholds and colours.
             Where there are none, the training images do.
+
+        Raises:
+          errors.UserError: weights, statistics, scores or maps are not finite.
         """
+        finite.check_arrays(self.variables, "the trained weights")
         train = train.first(self.config.calibration.images)
         statistics = {}
         if base.summarises(self.method):
             statistics = self._statistics_of(train)
+            finite.check_arrays(statistics, "the statistics of the training images")
         detector = Detector(self.config, self.variables, statistics)
         normal = held_out if len(held_out) else train
         scored = [scored for _, scored in detector.score_split(normal)]
@@ -220,18 +259,24 @@ class Detector:
         return self.method.calibrate(stacked)
 
     def save(self, workdir: pathlib.Path) -> None:
-        """Writes `config.json` and `detector/`; the calibration comes last."""
+        """Writes `config.json` and `detector/`; the calibration comes last.
+
+        Raises:
+          errors.UserError: weights or statistics are not finite, or cannot be written.
+        """
+        saved = {_VARIABLES: self.variables, _STATISTICS: self.statistics}
+        finite.check_arrays(saved, f"the detector of {workdir}")
         folder = workdir / "detector"
         calibration = folder / _CALIBRATION
         if distributed.is_primary():
             calibration.unlink(missing_ok=True)
             folder.mkdir(parents=True, exist_ok=True)
             settings_files.write(self.config, workdir / CONFIG)
-        saved = {_VARIABLES: self.variables, _STATISTICS: self.statistics}
         checkpoints.save_params(folder / _PARAMS, saved)
         if distributed.is_primary():
-            text = json.dumps(dataclasses.asdict(self.calibration), indent=2)
-            files.write_text(calibration, text + "\n")
+            values = dataclasses.asdict(self.calibration)
+            values[_DIGEST] = checkpoints.digest(saved)
+            files.write_text(calibration, json.dumps(values, indent=2) + "\n")
 
 
 def _first(count: int, scored: Scored) -> Scored:
@@ -256,18 +301,25 @@ def load(workdir: str | pathlib.Path) -> Detector:
     folder = workdir / "detector"
     try:
         values = json.loads((folder / _CALIBRATION).read_text())
-        calibration = Calibration(**values)
+        digest = values.pop(_DIGEST, None)
+        calibration = calibration_lib.parse(values)
     except FileNotFoundError:
         raise errors.UserError(
             f"{workdir} has no finished training; run jax_scadn.train again with "
             f"--workdir={workdir} to resume it"
         ) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise errors.UserError(
             f"{folder / _CALIBRATION} cannot be read ({error}); train again"
         ) from None
     mesh, _ = sharding.scoring_mesh(config.scoring.images_per_call)
     saved = checkpoints.load_params(folder / _PARAMS, sharding.replicated(mesh))
+    if checkpoints.digest(saved) != digest:
+        raise errors.UserError(
+            f"the weights in {folder / _PARAMS} are not those that were calibrated: "
+            "they are damaged or were exchanged; train again"
+        )
+    finite.check_arrays(saved, f"the weights in {folder / _PARAMS}")
     try:
         return Detector(config, saved[_VARIABLES], saved[_STATISTICS], calibration)
     except (KeyError, TypeError):

@@ -271,7 +271,9 @@ def _by_defect(test: records.Split, masks, detection: Detection) -> dict[str, An
     defects = np.array(test.defects)
     kinds = sorted(set(defects[test.labels == records.ANOMALOUS]))
     chosen = {
-        kind: (defects == kind) | (test.labels == records.NORMAL) for kind in kinds
+        f"{kind} (defect)" if kind == ALL else kind: (defects == kind)
+        | (test.labels == records.NORMAL)
+        for kind in kinds
     }
     if len(kinds) == 1:
         chosen = {}  # it would be the same as all

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import csv
 import glob
+import hashlib
 import json
 import os
 import pathlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jax_scadn.data import folder as folder_lib
 from jax_scadn.data import images as images_lib
+from jax_scadn.data import walk
+from jax_scadn.detection import finite
 from jax_scadn.detection.detector import Detector
 from jax_scadn.reports import figures
 from jax_scadn.runtime import errors
 
 OVERLAYS = "overlays"
+LINES, TABLE = "predictions.jsonl", "predictions.csv"
 # Of each image. 'anomalous_share', of its pixels above the map's threshold, only where
 # the method has maps, 'scale' only where it has scales.
 FIELDS = ("path", "score", "threshold", "decision", "anomalous_share", "scale",
           "milliseconds")  # fmt: skip
+_LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name is longer
 
 
 def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
     """The images of a file name, a folder or a pattern, sorted.
 
+    What is passed over is said on standard error.
+
     Args:
       pattern: what to look for.
-      output: of `predict`; the overlays that an earlier call drew are no input.
+      output: of `predict`; the overlays that an earlier call drew, there or elsewhere,
+        are no input.
 
     Raises:
       errors.UserError: there are none.
@@ -40,17 +49,32 @@ def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
     path = pathlib.Path(pattern).expanduser()
     if path.is_file():
         return [path]
+    passed_over: dict[str, Sequence[pathlib.Path]] = {}
     if path.is_dir():
-        images = folder_lib.find_images(path)
+        images, passed_over = walk.walk(path)
     else:
         matches = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
-        images = [p for p in matches if p.suffix.lower() in folder_lib.IMAGE_ENDINGS]
+        if not matches:
+            raise errors.UserError(f"--input={pattern} does not exist")
+        files = [p for p in matches if not p.is_dir()]
+        images = [p for p in files if walk.is_image_name(p)]
+        if other := [p for p in files if p not in images]:
+            passed_over[walk.NO_IMAGE] = other
+        path = pathlib.Path(os.path.commonpath([p.parent for p in matches]))
     drawn = (output / OVERLAYS).resolve()
-    images = [p for p in images if not p.resolve().is_relative_to(drawn)]
-    if not images:
-        endings = ", ".join(folder_lib.IMAGE_ENDINGS)
-        raise errors.UserError(f"--input={pattern}: no images there ({endings})")
-    return images
+    inputs = [p for p in images if not _is_overlay(p.resolve(), drawn)]
+    if overlays := [p for p in images if p not in inputs]:
+        passed_over["overlays of predictions"] = overlays
+    if line := walk.note(passed_over, path):
+        print(line, file=sys.stderr)
+    if not inputs:
+        raise errors.UserError(f"--input={pattern}: no images there")
+    return inputs
+
+
+def _is_overlay(path: pathlib.Path, drawn: pathlib.Path) -> bool:
+    folders = [folder for folder in path.parents if folder.name == OVERLAYS]
+    return drawn in folders or any((f.parent / LINES).is_file() for f in folders)
 
 
 def predict(
@@ -61,93 +85,203 @@ def predict(
 ) -> list[pathlib.Path]:
     """Scores image files; prints a JSON line each and writes what `output` gets.
 
+    An image that cannot be read, has no finite score, or whose overlay cannot be
+    written is named on standard error, and the others are scored.
+
     Args:
       detector: calibrated.
       paths: of the images.
-      output: gets `predictions.jsonl`, `predictions.csv` and `overlays/`.
+      output: gets `predictions.jsonl`, `predictions.csv` and `overlays/`. Until all
+        images are scored both files end in `.part`, and earlier ones stay.
       overlays: whether to draw them.
 
     Returns:
-      The files that could not be read; each was named on standard error.
+      The images, and files of `output`, that went wrong.
 
     Raises:
-      errors.UserError: `output` cannot be written.
+      errors.UserError: `output` cannot be written at the start.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lines = (output / "predictions.jsonl").open("w")
-        rows = (output / "predictions.csv").open(
-            "w", newline="", encoding="utf-8", errors="backslashreplace"
-        )
-    except OSError as error:
-        raise errors.UserError(
-            f"--output={output} cannot be written: {error}"
-        ) from None
-    unreadable = []
+    failed = []
+
+    def fail(path: pathlib.Path, message: str) -> None:
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        failed.append(path)
+
     common = pathlib.Path(os.path.commonpath([p.absolute().parent for p in paths]))
-    with lines, rows:
-        table = None
-        for path, result in _scored(detector, paths, unreadable):
-            line, image, anomaly_map = result
-            if table is None:
-                table = csv.DictWriter(rows, line, lineterminator="\n")
-                table.writeheader()
-            print(json.dumps(line), flush=True)
-            lines.write(json.dumps(line) + "\n")
-            table.writerow(line)
-            if overlays and anomaly_map is not None:
-                name = path.absolute().relative_to(common)
-                name = name.with_name(name.name + ".png")
-                calibration = detector.calibration
-                picture = figures.overlay(
-                    image, anomaly_map, calibration.vmin, calibration.vmax
-                )
-                figures.save(output / OVERLAYS / name, picture)
-    return unreadable
+    with _Files(output) as files:
+        for chunk in _scored(detector, paths, fail):
+            for result in chunk:
+                print(json.dumps(result.line))
+                files.write(result.line)
+                if overlays and result.anomaly_map is not None:
+                    name = result.path.absolute().relative_to(common)
+                    try:
+                        figures.save(
+                            output / OVERLAYS / _overlay_name(name),
+                            figures.overlay(
+                                result.image,
+                                result.anomaly_map,
+                                detector.calibration.vmin,
+                                detector.calibration.vmax,
+                            ),
+                        )
+                    except OSError as error:
+                        reason = error.strerror or error
+                        fail(
+                            result.path,
+                            f"the overlay of {result.path} cannot be written: {reason}",
+                        )
+            sys.stdout.flush()
+            files.flush()
+    if files.error is not None:
+        fail(
+            output / LINES,
+            f"the files in --output={output} are not complete: {files.error}",
+        )
+    return failed
 
 
-def _scored(detector: Detector, paths, unreadable: list) -> Iterator:
-    data, calibration = detector.config.data, detector.calibration
+def _overlay_name(image: pathlib.Path) -> pathlib.Path:
+    """Where the overlay lies: the image's name with `.png`, shortened if need be."""
+    name = os.fsencode(image.name)
+    if len(name) + len(".png") > _LONGEST_NAME:
+        digest = hashlib.sha256(name).hexdigest()[:16]
+        name = (
+            name[: _LONGEST_NAME - len(digest) - len("-.png")] + f"-{digest}".encode()
+        )
+    return image.with_name(os.fsdecode(name) + ".png")
+
+
+class _Files:
+    """`predictions.jsonl` and `.csv`; they replace earlier ones when all is written.
+
+    Attributes:
+      error: the first that writing met; the files are given up then.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        self.error: OSError | None = None
+        self._paths = [folder / LINES, folder / TABLE]
+        self._parts = [path.with_name(path.name + ".part") for path in self._paths]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lines = self._parts[0].open("w", encoding="utf-8")
+            self._rows = self._parts[1].open(
+                "w", newline="", encoding="utf-8", errors="backslashreplace"
+            )
+        except OSError as error:
+            raise errors.UserError(
+                f"--output={folder} cannot be written: {error}"
+            ) from None
+        self._table: csv.DictWriter | None = None
+
+    def write(self, line: dict[str, Any]) -> None:
+        if self._table is None:
+            self._table = csv.DictWriter(self._rows, line, lineterminator="\n")
+            self._try(self._table.writeheader)
+        self._try(self._lines.write, json.dumps(line) + "\n")
+        self._try(self._table.writerow, line)
+
+    def flush(self) -> None:
+        self._try(self._lines.flush)
+        self._try(self._rows.flush)
+
+    def _try(self, function, *arguments) -> None:
+        if self.error is None:
+            try:
+                function(*arguments)
+            except OSError as error:
+                self.error = error
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        for file in (self._lines, self._rows):
+            try:
+                file.close()  # writes what is left
+            except OSError as error:
+                self.error = self.error or error
+        if kind is not None:
+            print(
+                f"stopped: the images scored so far are in {self._parts[0]}",
+                file=sys.stderr,
+            )
+            return
+        for part, path in zip(self._parts, self._paths, strict=True):
+            self._try(os.replace, part, path)
+
+
+class _Result(NamedTuple):
+    """One image: its line, in [0, 1], and its map, if the method has maps."""
+
+    path: pathlib.Path
+    line: dict[str, Any]
+    image: np.ndarray
+    anomaly_map: np.ndarray | None
+
+
+def _scored(detector: Detector, paths, fail) -> Iterator[list[_Result]]:
+    """Yields results batch by batch; `fail` gets images without one."""
+    data = detector.config.data
 
     def read(path):
         try:
-            return path, images_lib.read(path, data.size, data.channels)
+            return images_lib.read(path, data.size, data.channels)
         except images_lib.UnreadableImage as error:
-            print(f"error: {error}", file=sys.stderr)
-            unreadable.append(path)
-            return path, None
+            return error
 
     compiled = set()
     size = detector.padded_batch_size(len(paths))
     with concurrent.futures.ThreadPoolExecutor(max(1, data.threads)) as pool:
         for start in range(0, len(paths), size):
             chunk = paths[start : start + size]
-            read_ = [pair for pair in pool.map(read, chunk) if pair[1] is not None]
-            if not read_:
+            found, images = [], []
+            for path, image in zip(chunk, pool.map(read, chunk), strict=True):
+                if isinstance(image, images_lib.UnreadableImage):
+                    fail(path, str(image))
+                else:
+                    found.append(path)
+                    images.append(image)
+            if not images:
                 continue
-            images = images_lib.stack([image for _, image in read_])
+            images = images_lib.stack(images)
             if images.dtype not in compiled:
                 # The first call compiles; its time is not that of an image.
-                detector.score_batch(np.zeros_like(images), size)
+                with contextlib.suppress(finite.NotFinite):
+                    detector.score_batch(np.zeros_like(images), size)
                 compiled.add(images.dtype)
+            usable = np.ones(len(images), bool)
             begin = time.perf_counter()
-            scored = detector.score_batch(images, size)
+            try:
+                scored = detector.score_batch(images, size)
+            except finite.NotFinite as error:
+                scored, usable = error.scored, error.finite
             milliseconds = (time.perf_counter() - begin) * 1000 / len(images)
-            for i, (path, _) in enumerate(read_):
-                score = float(scored.scores[i])
-                anomalous = score > calibration.threshold
-                anomaly_map = None if scored.maps is None else scored.maps[i]
-                line = {
-                    "path": str(path),
-                    "score": score,
-                    "threshold": calibration.threshold,
-                    "decision": "anomalous" if anomalous else "ok",
-                }
-                if anomaly_map is not None:
-                    above = anomaly_map > calibration.map_threshold
-                    line["anomalous_share"] = float(np.mean(above))
-                if scored.scales is not None:
-                    line["scale"] = int(scored.scales[i])
-                line["milliseconds"] = round(milliseconds, 2)
-                image = images_lib.as_float(images[i])
-                yield path, (line, image, anomaly_map)
+            for path in np.array(found, object)[~usable]:
+                fail(path, f"{path}: the score or the anomaly map is not finite")
+            yield [
+                _result(detector, path, images[i], scored, i, milliseconds)
+                for i, path in enumerate(found)
+                if usable[i]
+            ]
+
+
+def _result(detector, path, image, scored, i, milliseconds) -> _Result:
+    calibration = detector.calibration
+    score = float(scored.scores[i])
+    anomaly_map = None if scored.maps is None else scored.maps[i]
+    line = {
+        "path": str(path),
+        "score": score,
+        "threshold": calibration.threshold,
+        "decision": "anomalous" if score > calibration.threshold else "ok",
+    }
+    if anomaly_map is not None:
+        line["anomalous_share"] = float(
+            np.mean(anomaly_map > calibration.map_threshold)
+        )
+    if scored.scales is not None:
+        line["scale"] = int(scored.scales[i])
+    line["milliseconds"] = round(milliseconds, 2)
+    return _Result(path, line, images_lib.as_float(image), anomaly_map)

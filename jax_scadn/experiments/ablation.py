@@ -9,6 +9,7 @@ Work directory:
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -24,7 +25,7 @@ from jax_scadn import methods
 from jax_scadn.data import sources
 from jax_scadn.detection import evaluation
 from jax_scadn.experiments import experiment
-from jax_scadn.runtime import distributed, errors, files
+from jax_scadn.runtime import distributed, errors, files, lock
 from jax_scadn.settings import resolve
 from jax_scadn.training import protocol, vectorized
 
@@ -295,24 +296,43 @@ def _fitting(stages, training: Training) -> int:
 
 
 def train(batch: Sequence[Training]) -> list[str]:
-    """Trains together, and finishes what is left of the tasks; returns what failed."""
+    """Trains together, and finishes what is left of the tasks; returns what failed.
+
+    Raises:
+      errors.UserError: another process is at work in one of their folders.
+    """
+    folders = {task.workdir for one in batch for task in (one.tasks[0], *one.left)}
+    with contextlib.ExitStack() as stack:
+        for folder in sorted(folders):
+            stack.enter_context(lock.held(folder))
+        return _train(batch)
+
+
+def _train(batch: Sequence[Training]) -> list[str]:
     firsts = [one.tasks[0] for one in batch]
     runs = [experiment.CategoryRun(task.config, task.workdir) for task in firsts]
     print(f"training {', '.join(task.name for task in firsts)}", flush=True)
     failed = []
+
+    def fail(task: Task, error: errors.UserError) -> None:
+        failed.append(f"{task.name}: {error}")
+        print(f"failed: {failed[-1]}")
+
     for one, run, trained in zip(
         batch, runs, experiment.train_stages(runs), strict=True
     ):
         first = one.tasks[0]
         if isinstance(trained, errors.UserError):
-            failed.append(f"{first.name}: {trained}")
-            print(f"failed: {failed[-1]}")
+            fail(first, trained)
             continue
         for task in one.left:
             other = run
             if task is not first:
                 other = experiment.CategoryRun(task.config, task.workdir, run.workdir)
-            _report(task, other.finish(trained))
+            try:
+                _report(task, other.finish(trained))
+            except errors.UserError as error:  # such as weights that are not finite
+                fail(task, error)
     return failed
 
 

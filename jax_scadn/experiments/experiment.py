@@ -15,7 +15,7 @@ from jax_scadn.data import check, records, sources
 from jax_scadn.detection import detector, evaluation
 from jax_scadn.methods import base
 from jax_scadn.reports import tables
-from jax_scadn.runtime import distributed, errors
+from jax_scadn.runtime import distributed, errors, lock
 from jax_scadn.settings import files, resolve
 from jax_scadn.training import closed_form, loop, protocol, vectorized
 
@@ -34,16 +34,18 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """
     categories = sources.categories(config.data)
     if config.data.category or categories == ("",):
-        _train_one(config, workdir)
+        with lock.held(workdir):
+            _train_one(config, workdir)
         return
-    missing = [name for name in config.data.categories if name not in categories]
+    missing = [name for name in sources.wanted(config.data) if name not in categories]
     if missing:
         print(f"not in {config.data.path}: {', '.join(missing)}")
     for number, category in enumerate(categories, 1):
         print(f"[{number}/{len(categories)}] {category}")
         one = config.copy_and_resolve_references()
         one.data.category = category
-        _train_one(one, workdir / category)
+        with lock.held(workdir / category):
+            _train_one(one, workdir / category)
     if config.evaluation.after_training:
         _summarise(workdir, categories)
 
@@ -51,7 +53,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
     """Evaluates one trained category, or all in the work directory."""
     if (workdir / detector.CONFIG).exists():
-        _evaluate_one(workdir, data_path)
+        with lock.held(workdir):
+            _evaluate_one(workdir, data_path)
         return
     folders = sorted(path.parent for path in workdir.glob(f"*/{detector.CONFIG}"))
     if not folders:
@@ -60,7 +63,8 @@ def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
         )
     for folder in folders:
         print(folder.name)
-        _evaluate_one(folder, data_path)
+        with lock.held(folder):
+            _evaluate_one(folder, data_path)
     _summarise(workdir, [folder.name for folder in folders])
 
 
@@ -229,11 +233,12 @@ def import_detector(
       trained: results of each stage by name.
       workdir: where there is no detector yet.
     """
-    if detector.is_saved(workdir):
-        raise errors.UserError(
-            f"{workdir} has a detector already; give another --workdir"
-        )
-    _print_results(CategoryRun(config, workdir).finish(trained), workdir)
+    with lock.held(workdir):
+        if detector.is_saved(workdir):
+            raise errors.UserError(
+                f"{workdir} has a detector already; give another --workdir"
+            )
+        _print_results(CategoryRun(config, workdir).finish(trained), workdir)
     _print_next(workdir)
 
 

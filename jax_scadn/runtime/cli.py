@@ -32,6 +32,7 @@ _OUT_OF_MEMORY = (
     "the device is out of memory; lower the batch size of the training, "
     "--config.scoring.images_per_call or, for SCADN, --config.scoring.masks_per_call"
 )
+_BROKEN_PIPE = 141  # as of a process that SIGPIPE ended
 _LOST = (
     "another process has stopped, and this one cannot continue without it; run the "
     "same command again in all of them to resume"
@@ -92,7 +93,7 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
     """Parses the flags and calls main; a user error prints one line.
 
     The exit status is main's (0 if it returns None), 2 after a user error, 130 after
-    Ctrl-C.
+    Ctrl-C, and 141, without a word, where standard output was closed.
 
     Args:
       main: receives the positional arguments.
@@ -117,11 +118,15 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
         if "coordinator_address" in flags.FLAGS:
             _join_cluster()
         status = main(argv)
+        sys.stdout.flush()
         distributed.barrier()  # no process exits before process 0 has written all files
         return status
 
     try:
         app.run(start, flags_parser=parse_)
+    except BrokenPipeError:  # such as `| head`: nobody reads what is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        distributed.abort(_BROKEN_PIPE)
     except (errors.UserError, OSError) as error:  # OSError: such as a full disk
         distributed.abort(_fail(str(error)))
     except jax.errors.JaxRuntimeError as error:

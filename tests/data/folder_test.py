@@ -41,7 +41,7 @@ def bolt(tmp_path):
 
 
 def test_images_have_a_suffix_in_any_case(bolt):
-    train, _, _ = folder.items(bolt, 8, 1)
+    train = folder.items(bolt, 8, 1).train
     names = [pathlib.Path(item.path).name for item in train]
     assert names == ["a.JPG", "b.PNG", "c.jpeg", "d.Tif", "e.bmp", "f.tiff"]
     assert {(item.label, item.defect) for item in train} == {(records.NORMAL, "good")}
@@ -49,7 +49,7 @@ def test_images_have_a_suffix_in_any_case(bolt):
 
 
 def test_masks_are_paired_by_path_and_stem(bolt):
-    _, test, unpaired = folder.items(bolt, 8, 1)
+    _, test, unpaired, notes = folder.items(bolt, 8, 1)
     actual = {}
     for item in test:
         mask = item.read().mask
@@ -128,12 +128,12 @@ def test_plain_folders(tmp_path):
             for item in items
         ]
 
-    train, test = folder.plain_items(str(tmp_path / "ok"), "", 8, 1)
+    train, test, *_ = folder.plain_items(str(tmp_path / "ok"), "", 8, 1)
     assert listed(train) == [("ok/0.png", 0, "good"), ("ok/1.png", 0, "good")]
     assert test == []
-    _, test = folder.plain_items(str(tmp_path / "ok"), str(tmp_path / "bad"), 8, 1)
+    test = folder.plain_items(str(tmp_path / "ok"), str(tmp_path / "bad"), 8, 1).test
     assert listed(test) == [("bad/3.png", 1, "bad")]
-    _, test = folder.plain_items(str(tmp_path / "ok"), str(tmp_path / "mixed"), 8, 1)
+    test = folder.plain_items(str(tmp_path / "ok"), str(tmp_path / "mixed"), 8, 1).test
     expected = [("mixed/dent/0.png", 1, "dent"), ("mixed/good/0.png", 0, "good")]
     assert listed(test) == expected
 
@@ -157,7 +157,7 @@ def test_plain_errors(tmp_path, path, test_path, message):
 
 @pytest.mark.skipif(not BOTTLE.is_dir(), reason=f"{BOTTLE} is missing")
 def test_mvtec_bottle_is_complete():
-    train, test, unpaired = folder.items(BOTTLE, 16, 3)
-    assert (len(train), len(test), unpaired) == (209, 83, ())
+    train, test, unpaired, notes = folder.items(BOTTLE, 16, 3)
+    assert (len(train), len(test), unpaired, notes) == (209, 83, (), ())
     assert all((item.read_mask is None) == (item.label == 0) for item in test)
     assert sum(item.label for item in test) == 63

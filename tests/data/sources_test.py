@@ -38,7 +38,10 @@ def test_categories(root):
     assert sources.categories(_folder(root)) == ("anchor", "bolt")
     ordered = _folder(root, categories=("bolt", "nut", "anchor"))
     assert sources.categories(ordered) == ("bolt", "anchor")
-    assert sources.categories(_folder(root, categories=("nut",))) == ("anchor", "bolt")
+    in_one = _folder(root, categories=("bolt, anchor",))
+    assert sources.categories(in_one) == ("bolt", "anchor")
+    with pytest.raises(errors.UserError, match=r"nut: none of them .*anchor,bolt"):
+        sources.categories(_folder(root, categories=("nut",)))
     assert sources.categories(_folder(root, category="bolt")) == ("bolt",)
     assert sources.categories(_folder(root / "bolt")) == ("",)
     assert sources.categories(_settings(source="lace")) == ("",)

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 
 import conftest
 import jax
@@ -10,8 +12,9 @@ import jax_scadn
 from jax_scadn import methods
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import sources
-from jax_scadn.detection import detector
+from jax_scadn.detection import detector, finite
 from jax_scadn.runtime import errors
+from jax_scadn.scoring import merging
 from jax_scadn.training import loop, protocol
 
 
@@ -115,15 +118,118 @@ def test_damaged_weights_are_a_one_line_error(calibrated, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_a_calibration_of_an_earlier_version_is_a_one_line_error(calibrated, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"map_threshold": ...}, "map_threshold is missing"),
+        ({"mu": [0.1]}, "mu is missing or unknown"),
+        ({"threshold": float("nan")}, "threshold must not be nan"),
+        ({"threshold": "0.5"}, "threshold must not be '0.5'"),
+        ({"threshold": None}, "threshold must not be None"),
+        ({"threshold": True}, "threshold must not be True"),
+        ({"vmax": float("inf")}, "vmax must not be inf"),
+        ({"vmin": None}, "vmin must not be None"),
+        ({"threshold_images": 1.5}, "threshold_images must not be 1.5"),
+        ({"held_out": 1}, "held_out must not be 1"),
+        ({"sha256": ...}, "damaged or were exchanged"),
+        ([], "cannot be read"),
+    ],
+)
+def test_a_wrong_calibration_is_a_one_line_error(calibrated, tmp_path, changes, says):
     calibrated.save(tmp_path)
     path = tmp_path / "detector" / "calibration.json"
-    values = json.loads(path.read_text())
-    del values["map_threshold"]
+    values = changes
+    if changes:
+        values = json.loads(path.read_text()) | changes
+        values = {name: value for name, value in values.items() if value is not ...}
     path.write_text(json.dumps(values))
-    with pytest.raises(errors.UserError, match=r"'map_threshold'\); train") as raised:
+    with pytest.raises(errors.UserError, match=re.escape(says)) as raised:
         jax_scadn.load(tmp_path)
     assert "\n" not in str(raised.value)
+
+
+def test_thresholds_may_be_changed_by_hand(calibrated, tmp_path):
+    calibrated.save(tmp_path)
+    path = tmp_path / "detector" / "calibration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"threshold": 1}))
+    assert jax_scadn.load(tmp_path).calibration.threshold == 1
+
+
+def test_maps_without_thresholds_are_a_one_line_error(calibrated, dataset, tmp_path):
+    calibrated.save(tmp_path)
+    path = tmp_path / "detector" / "calibration.json"
+    nothing = dict.fromkeys(("map_threshold", "vmin", "vmax"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | nothing))
+    with pytest.raises(errors.UserError, match="no thresholds for the maps of SCADN"):
+        jax_scadn.load(tmp_path).score(dataset.test[0].image[None])
+
+
+def with_weight(calibrated, value):
+    """The detector with one weight changed."""
+    variables = jax.tree.map(np.array, calibrated.variables)
+    variables["inpainting"]["decoder_3"]["conv"]["bias"][0] = value
+    return detector.Detector(
+        calibrated.config, variables, calibrated.statistics, calibrated.calibration
+    )
+
+
+def test_exchanged_weights_are_a_one_line_error(calibrated, tmp_path):
+    calibrated.save(tmp_path / "a")
+    with_weight(calibrated, 0.25).save(tmp_path / "b")
+    shutil.rmtree(tmp_path / "a/detector/params")
+    shutil.copytree(tmp_path / "b/detector/params", tmp_path / "a/detector/params")
+    with pytest.raises(errors.UserError, match="damaged or were exchanged") as raised:
+        jax_scadn.load(tmp_path / "a")
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_that_are_not_finite_are_not_calibrated_saved_or_loaded(
+    calibrated, dataset, tmp_path, monkeypatch
+):
+    wrong = with_weight(calibrated, np.nan)
+    says = "1 of 1 values of .*inpainting/decoder_3/conv/bias are not finite"
+    with pytest.raises(errors.UserError, match=says):
+        wrong.calibrated(dataset.train.subset(range(4)), dataset.held_out)
+    with pytest.raises(errors.UserError, match=says):
+        wrong.save(tmp_path)
+    assert not detector.is_saved(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(finite, "check_arrays", lambda *_: None)
+        wrong.save(tmp_path)
+    with pytest.raises(errors.UserError, match=says):
+        jax_scadn.load(tmp_path)
+
+
+def test_a_score_that_is_not_finite_is_an_error(calibrated, dataset):
+    wrong = with_weight(calibrated, np.nan)
+    images = dataset.test.subset(range(3)).images()
+    with pytest.raises(finite.NotFinite, match="image 0 of 3 and 2 more images: the"):
+        wrong.score(images)
+    path = dataset.test.paths[0]
+    with pytest.raises(finite.NotFinite, match=f"{path} and 2 more images"):
+        list(wrong.score_split(dataset.test.subset(range(3))))
+
+
+def test_one_pixel_of_a_map_that_is_not_finite_is_an_error():
+    scored = merging.Scored(np.zeros((3, 4, 4)), np.zeros(3), None, None, {})
+    assert finite.check_scored(scored, "abc") is scored
+    scored.maps[1, 2, 3] = -np.inf
+    with pytest.raises(finite.NotFinite, match="b: the score") as raised:
+        finite.check_scored(scored, "abc")
+    assert raised.value.finite.tolist() == [True, False, True]
+
+
+def test_one_image_without_the_axis_of_the_batch_is_refused(calibrated):
+    for shape in ((48, 48), (48, 48, 1), (48, 48, 3), (60, 50, 4)):
+        with pytest.raises(errors.UserError, match="is one image: give images"):
+            calibrated.score(np.zeros(shape, np.uint8))
+
+
+def test_no_images_have_no_scores(calibrated):
+    for images in ([], np.zeros((0, 60, 50, 3), np.uint8)):
+        scored = calibrated.score(images)
+        assert scored.scores.shape == (0,)
+        assert scored.maps.shape == (0, conftest.SIZE, conftest.SIZE)
 
 
 def test_embeddings_of_all_images_in_order(calibrated, dataset):

@@ -1,5 +1,6 @@
 import csv
 import json
+import pathlib
 import time
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from conftest import SIZE, tiny
 from PIL import Image
 
-from jax_scadn.detection import calibration, prediction
+from jax_scadn.detection import calibration, finite, prediction
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import merging
 
@@ -94,10 +95,20 @@ def test_earlier_overlays_are_not_inputs(folder):
     assert prediction.find(f"{folder}/**/*", output) == expected
 
 
-@pytest.mark.parametrize("pattern", ["", "/none", "/*.tiff"])
-def test_find_nothing(tmp_path, pattern):
+def test_overlays_of_another_output_are_not_inputs(folder, tmp_path):
+    expected = prediction.find(str(folder), tmp_path / "out")
+    prediction.predict(Stub(), expected, folder / "earlier")
+    assert prediction.find(str(folder), tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [("", ": no images there"), ("/*.txt", ": no images there"),
+     ("/none", " does not exist"), ("/*.tiff", " does not exist")],
+)  # fmt: skip
+def test_find_nothing(tmp_path, pattern, says):
     (tmp_path / "license.txt").write_text("no image")
-    with pytest.raises(errors.UserError, match=r"--input=.*: no images there \(\.png"):
+    with pytest.raises(errors.UserError, match=r"--input=.*" + says):
         prediction.find(f"{tmp_path}{pattern}", tmp_path / "out")
 
 
@@ -194,3 +205,87 @@ def test_output_that_cannot_be_written(folder, tmp_path):
     for output in (tmp_path / "file", tmp_path / "file/sub"):
         with pytest.raises(errors.UserError, match=r"--output=.*file.* be written"):
             prediction.predict(Stub(), paths, output)
+
+
+class NotFinite(Stub):
+    """The map of the brightest image has a pixel that is not finite."""
+
+    def score_batch(self, images, size):
+        scored = super().score_batch(images, size)
+        maps = np.where(scored.maps > 0.75, -np.inf, scored.maps)
+        return finite.check_scored(scored._replace(maps=maps), list("ab"))
+
+
+def test_a_score_that_is_not_finite_is_never_ok(folder, tmp_path, capsys):
+    paths = prediction.find(str(folder), tmp_path)
+    assert prediction.predict(NotFinite(), paths, tmp_path / "out") == [paths[2]]
+    printed = capsys.readouterr()
+    assert [json.loads(line)["score"] for line in printed.out.splitlines()] == (
+        pytest.approx([0.4, 0.2])
+    )
+    assert printed.err == (
+        f"error: {paths[2]}: the score or the anomaly map is not finite\n"
+    )
+    assert not (tmp_path / "out/overlays/b").exists()
+
+
+def test_overlays_that_cannot_be_written_end_nothing(folder, tmp_path, capsys):
+    paths = prediction.find(str(folder), tmp_path)
+    (tmp_path / "out/overlays").mkdir(parents=True)
+    (tmp_path / "out/overlays/a").touch()  # a file where a folder is needed
+    assert prediction.predict(Stub(), paths, tmp_path / "out") == [paths[1]]
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3
+    assert printed.err.startswith(f"error: the overlay of {paths[1]} cannot be written")
+    assert len(printed.err.splitlines()) == 1
+    assert (tmp_path / "out/predictions.jsonl").read_text() == printed.out
+
+
+@pytest.mark.parametrize("length", [236, 237, 251, 255])
+def test_names_of_any_length_have_overlays_of_their_own(tmp_path, length):
+    stems = ("b" * (length - 4), "ä" * ((length - 4) // 2))
+    paths = [tmp_path / "in" / f"{stem}.png" for stem in stems]
+    for path in paths:
+        write(path, 9)
+    assert prediction.predict(Stub(), paths, tmp_path / "out") == []
+    assert len(list((tmp_path / "out/overlays").iterdir())) == 2
+
+
+class Interrupted(Stub):
+    def score_batch(self, images, size):
+        if (images > 200).any():
+            raise KeyboardInterrupt
+        return super().score_batch(images, size)
+
+
+def test_an_interrupted_call_keeps_earlier_files_and_its_own_lines(
+    folder, tmp_path, capsys
+):
+    paths = prediction.find(str(folder), tmp_path)
+    prediction.predict(Stub(), paths[:1], tmp_path / "out")
+    before = (tmp_path / "out/predictions.jsonl").read_text()
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        prediction.predict(Interrupted(), paths, tmp_path / "out")
+    printed = capsys.readouterr()
+    assert (tmp_path / "out/predictions.jsonl").read_text() == before
+    part = tmp_path / "out/predictions.jsonl.part"
+    assert part.read_text() == printed.out
+    assert len(printed.out.splitlines()) == 2
+    assert printed.err == f"stopped: the images scored so far are in {part}\n"
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_ends_nothing(folder, tmp_path, capsys):
+    paths = prediction.find(str(folder), tmp_path)
+    prediction.predict(Stub(), paths[:1], tmp_path / "out")
+    before = (tmp_path / "out/predictions.jsonl").read_text()
+    capsys.readouterr()
+    part = tmp_path / "out/predictions.jsonl.part"
+    part.symlink_to("/dev/full")
+    failed = prediction.predict(Stub(), paths, tmp_path / "out")
+    assert failed == [tmp_path / "out/predictions.jsonl"]
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3
+    assert "are not complete: [Errno 28] No space left" in printed.err
+    assert (tmp_path / "out/predictions.jsonl").read_text() == before

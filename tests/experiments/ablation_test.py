@@ -104,6 +104,21 @@ def test_the_same_call_does_nothing_and_changed_variants_are_refused(finished, c
         ablation.run(config, {"full": {"seed": 5}}, (0,), workdir, batching)
 
 
+def test_a_variant_that_cannot_be_finished_ends_no_other(tmp_path, monkeypatch):
+    finished = []
+
+    def finish(run, _):
+        if "narrow" in str(run.workdir):
+            raise errors.UserError("the trained weights are not finite")
+        finished.append(run.workdir.parent.name)
+
+    monkeypatch.setattr(experiment, "train_stages", lambda runs: [{} for _ in runs])
+    monkeypatch.setattr(experiment.CategoryRun, "finish", finish)
+    failed = ablation.run(conftest.tiny(), CHANGES, (0,), tmp_path, "map")
+    assert failed == ["narrow/seed_0: the trained weights are not finite"]
+    assert sorted(finished) == ["S1", "full", "mean"]
+
+
 def test_an_unknown_field_names_the_variant(tmp_path):
     with pytest.raises(errors.UserError, match="variant 'a' sets model"):
         ablation.run(conftest.tiny(), {"a": {"model.wide": 3}}, (0,), tmp_path)

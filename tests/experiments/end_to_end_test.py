@@ -9,7 +9,7 @@ from conftest import SIZE, tiny
 from PIL import Image
 
 import jax_scadn
-from jax_scadn.data import folder as folder_lib
+from jax_scadn.data import walk
 from jax_scadn.detection import detector, prediction
 from jax_scadn.experiments import experiment
 from jax_scadn.reports import figures
@@ -177,7 +177,7 @@ def test_evaluate_score_and_predict_agree(data, workdir, tmp_path, monkeypatch, 
     assert len(evaluated) == 9
 
     trained = jax_scadn.load(workdir / "bolt")
-    paths = folder_lib.find_images(data / "bolt/test")
+    paths = walk.walk(data / "bolt/test").images
     images = []
     for path in paths:
         with Image.open(path) as image:
@@ -243,7 +243,7 @@ def test_plain_folder_without_test_images(data, tmp_path, capsys):
     trained = detector.load(workdir)
     assert not trained.calibration.held_out
     assert trained.calibration.threshold_images == 10
-    paths = folder_lib.find_images(good)
+    paths = walk.walk(good).images
     prediction.predict(trained, paths, tmp_path / "out", overlays=False)
     # The threshold is the largest score of these same images.
     rows = read_csv(tmp_path / "out/predictions.csv")

@@ -218,3 +218,18 @@ def test_one_line_from_a_process(tmp_path, command, message):
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_closed_standard_output_is_no_error(lines):
+    code = (
+        "from jax_scadn.runtime import cli\n"
+        "import time\n"
+        f"cli.run(lambda _: time.sleep(0.5) or print('x\\n' * {lines}))"
+    )
+    command = [sys.executable, "-c", code]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
