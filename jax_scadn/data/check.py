@@ -11,8 +11,10 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import ml_collections
+import numpy as np
 from absl import logging
 
 from jax_scadn.data import images, records, sources
@@ -28,8 +30,11 @@ EMPTY_MASK = "mask without an anomalous pixel"
 FULL_MASK = "mask whose pixels are all anomalous"
 INVERTED_MASK = "mask that is mostly anomalous"
 CUT_MASK = "mask whose defect the crop cuts away"
+MORE_PAGES = "file with more pages or frames than the first, which is read"
+DARK = "16-bit images that are all dark"
 NOT_TAKEN = "not taken as it lies there"
 
+_CAMERA_BITS = (8, 10, 12, 14)
 _NAMED = 5  # files in a message of one line
 _PRINTED = 20  # problems of one kind in a report
 
@@ -57,15 +62,19 @@ def check(dataset: records.Dataset) -> list[Problem]:
     Duplicates are images that are equal after reading and resizing.
     """
     normal = [*dataset.train.items, *dataset.held_out.items]
-    problems, hashes = [], {}
+    problems, hashes, deep, dark = [], {}, [], True
     for split in _splits(dataset).values():
         with concurrent.futures.ThreadPoolExecutor() as pool:
             results = list(pool.map(_read, [split] * len(split), range(len(split))))
-        for item, (digest, problem) in zip(split.items, results, strict=True):
-            if problem:
-                problems.append(problem)
-            if digest:
-                hashes[item.path] = digest
+        for item, result in zip(split.items, results, strict=True):
+            problems += result.problems
+            if result.digest:
+                hashes[item.path] = result.digest
+            if result.deep_share is not None:
+                deep.append(item.path)
+                dark &= result.deep_share < 1 / 4
+    if deep and dark:
+        problems += _dark(deep, dataset.white)
     problems += _empty(dataset)
     problems += [Problem(NOT_TAKEN, (), note) for note in dataset.notes]
     problems += [
@@ -145,21 +154,59 @@ def _splits(dataset: records.Dataset) -> dict[str, records.Split]:
     }
 
 
-def _read(split: records.Split, index: int) -> tuple[bytes | None, Problem | None]:
-    """The SHA-1 of an image, and the problem with it or its mask."""
+class _Result(NamedTuple):
+    """What reading an item told.
+
+    Attributes:
+      digest: SHA-1 of the image; None if it is not used.
+      problems: with the image or its mask.
+      deep_share: the brightest value, of white; None for 8 bit and what is no file.
+    """
+
+    digest: bytes | None
+    problems: list[Problem]
+    deep_share: float | None = None
+
+
+def _read(split: records.Split, index: int) -> _Result:
     item = split.items[index]
+    is_file = pathlib.Path(item.path).is_file()
     try:
         record = split[index]
         problem = _mask_problem(item, record.mask) if item.mask_path else None
+        problems = [problem] if problem else []
+        if is_file and (pages := images.pages(item.path)) > 1:
+            line = f"{item.path} has {pages} pages or frames; only the first is read"
+            problems.append(Problem(MORE_PAGES, (item.path,), line))
     except images.UnreadableImage as error:
-        return None, Problem(UNREADABLE, (error.path,), str(error), fatal=True)
+        line = Problem(UNREADABLE, (error.path,), str(error), fatal=True)
+        return _Result(None, [line])
     if problem and problem.fatal:
-        return None, problem
+        return _Result(None, problems)
+    image = record.image
     hashed = hashlib.sha1(
-        f"{record.image.shape} {record.image.dtype}".encode(), usedforsecurity=False
+        f"{image.shape} {image.dtype}".encode(), usedforsecurity=False
     )
-    hashed.update(record.image.tobytes())
-    return hashed.digest(), problem
+    hashed.update(image.tobytes())
+    share = None
+    if is_file and image.dtype == np.uint16:
+        share = float(image.max()) / images.WHITE
+    return _Result(hashed.digest(), problems, share)
+
+
+def _dark(paths: Sequence[str], white: int) -> list[Problem]:
+    """A problem if no file has a value near white; reads them once more."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        values = [v for v in pool.map(images.brightest, paths) if v is not None]
+    # Resizing may have darkened them.
+    if not values or max(values) >= white / 4:
+        return []
+    bits = next(bits for bits in _CAMERA_BITS if max(values) < 2**bits)
+    line = (
+        f"the brightest of {len(values)} 16-bit images is {max(values)} of {white}: "
+        f"set --config.data.white={2**bits - 1} if the camera has {bits} bit"
+    )
+    return [Problem(DARK, (), line)]
 
 
 def _mask_problem(item: records.Item, fitted) -> Problem | None:

@@ -115,7 +115,9 @@ def locate(path: str, category: str) -> pathlib.Path:
     )
 
 
-def items(category: pathlib.Path, size: int, channels: int) -> Listing:
+def items(
+    category: pathlib.Path, size: int, channels: int, white: int = images.WHITE
+) -> Listing:
     """Lists the images of one category in the MVTec AD layout, and their masks.
 
     A mask belongs to the image with the same relative directory and stem:
@@ -123,7 +125,7 @@ def items(category: pathlib.Path, size: int, channels: int) -> Listing:
 
     Args:
       category: the directory that contains `train` and `test`.
-      size, channels: see `images.read`.
+      size, channels, white: see `images.read`.
 
     Raises:
       errors.UserError: no images in `train/good`.
@@ -146,7 +148,9 @@ def items(category: pathlib.Path, size: int, channels: int) -> Listing:
         if folder == ".":
             continue
         mask = masks.get((folder, stem + MASK_SUFFIX), masks.get((folder, stem)))
-        item = _item(path, pathlib.PurePath(folder).parts[0], size, channels, mask)
+        item = _item(
+            path, pathlib.PurePath(folder).parts[0], size, channels, white, mask
+        )
         used[item.mask_path] += 1
         test_items.append(item)
     notes.direct(tests, [path for path in test if path.parent == tests])
@@ -160,7 +164,7 @@ def items(category: pathlib.Path, size: int, channels: int) -> Listing:
         for (folder, stem), path in masks.items()
         if not {(folder, stem), (folder, stem.removesuffix(MASK_SUFFIX))} & keys
     )
-    train_items = [_item(path, records.GOOD, size, channels) for path in train]
+    train_items = [_item(path, records.GOOD, size, channels, white) for path in train]
     return Listing(train_items, test_items, tuple(unpaired), notes.lines)
 
 
@@ -205,7 +209,9 @@ class _Notes:
                 self.add(f"{folder} is taken as normal images")
 
 
-def plain_items(path: str, test_path: str, size: int, channels: int) -> Listing:
+def plain_items(
+    path: str, test_path: str, size: int, channels: int, white: int = images.WHITE
+) -> Listing:
     """Lists the images of plain directories.
 
     Args:
@@ -214,7 +220,7 @@ def plain_items(path: str, test_path: str, size: int, channels: int) -> Listing:
       test_path: '' or a directory of test images. Subdirectories name the defect,
         `good` the normal images. Images directly in it are anomalous, with its name
         as their defect, unless that name is `good`.
-      size, channels: see `images.read`.
+      size, channels, white: see `images.read`.
 
     Raises:
       errors.UserError: a directory is missing or contains no images.
@@ -228,7 +234,7 @@ def plain_items(path: str, test_path: str, size: int, channels: int) -> Listing:
             f"the directory of good images itself, or set --config.data.source=folder "
             f"for the MVTec AD layout"
         )
-    train_items = [_item(file, records.GOOD, size, channels) for file in train]
+    train_items = [_item(file, records.GOOD, size, channels, white) for file in train]
     if not test_path:
         return Listing(train_items, [], notes=notes.lines)
     folder = _existing(test_path, "test_path", "a directory of test images, or to ''")
@@ -236,7 +242,7 @@ def plain_items(path: str, test_path: str, size: int, channels: int) -> Listing:
     for file in notes.images(folder):
         parts = file.relative_to(folder).parts
         defect = parts[0] if len(parts) > 1 else folder.absolute().name
-        test_items.append(_item(file, defect, size, channels))
+        test_items.append(_item(file, defect, size, channels, white))
     if not test_items:
         raise errors.UserError(
             f"{folder} contains no images: set --config.data.test_path to test images "
@@ -250,6 +256,7 @@ def _item(
     defect: str,
     size: int,
     channels: int,
+    white: int,
     mask: pathlib.Path | None = None,
 ) -> records.Item:
     normal = is_normal(defect)
@@ -260,7 +267,7 @@ def _item(
         path=str(path),
         label=records.NORMAL if normal else records.ANOMALOUS,
         defect=defect,
-        read_image=functools.partial(images.read, path, size, channels),
+        read_image=functools.partial(images.read, path, size, channels, white),
         read_mask=functools.partial(images.read_mask, mask, size) if mask else None,
         mask_path=str(mask) if mask else None,
     )

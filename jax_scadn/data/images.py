@@ -1,4 +1,4 @@
-"""Reads, resizes and crops images; the only module that decodes image files.
+"""Reads, resizes and crops images.
 
 Images are returned as integers, uint8 or uint16 as they were stored, and `as_float`
 scales them to [0, 1] on the device. They are resized and cropped like torchvision's
@@ -7,7 +7,6 @@ scales them to [0, 1] on the device. They are resized and cropped like torchvisi
 
 from __future__ import annotations
 
-import io
 import pathlib
 from collections.abc import Sequence
 from typing import TypeVar
@@ -15,16 +14,16 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
+from jax_scadn.data import decoding, tiff
 from jax_scadn.runtime import errors
 
 Array = TypeVar("Array")  # a NumPy or a JAX array
 
 # Pillow's modes of more than 8 bit; its convert("RGB") would clip them to 255.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_SIXTEEN_BIT = 65535
+WHITE = 65535  # of images of more than 8 bit
 _EIGHT_TO_SIXTEEN = 257  # 255 * 257 = 65535
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as in Pillow
-_EXIF_ORIENTATION = 0x0112
 _MOST_CLASSES = 32  # a mask whose values are no larger numbers kinds of defects
 
 
@@ -40,33 +39,46 @@ class UnreadableImage(errors.UserError):
         self.path = path
 
 
-def read(path: str | pathlib.Path, size: int, channels: int) -> np.ndarray:
+def read(
+    path: str | pathlib.Path, size: int, channels: int, white: int = WHITE
+) -> np.ndarray:
     """Reads an image file.
 
     All modes of Pillow are supported. Alpha is dropped, as in PyTorch loaders:
     compositing would add a background that the camera did not see. EXIF orientation
-    is applied. 16-bit grey keeps its 16 bits.
+    is applied. 16-bit grey and RGB keep their 16 bits. Of several pages or frames the
+    first is read, see `pages`.
 
     Args:
       path: of the file.
       size: sides of the result, pixels: the shorter side is resized to it and the
         longer one is cropped to its centre.
       channels: 1 grey or 3 RGB.
+      white: the value in files of more than 8 bit that becomes the largest one; less
+        where a camera has fewer bits than its files. Floats are in [0, 1] always.
 
     Returns:
       (size, size, channels) uint8, or uint16 for images of more than 8 bit.
 
     Raises:
-      UnreadableImage: the file is missing, not an image, or damaged.
+      UnreadableImage: the file is missing, not an image, damaged, of a kind that is not
+        read right, or has values above `white`.
     """
-    return decode(_bytes(path), str(path), size, channels)
+    return decode(_bytes(path), str(path), size, channels, white)
 
 
-def decode(data: bytes, name: str, size: int, channels: int) -> np.ndarray:
+def decode(
+    data: bytes, name: str, size: int, channels: int, white: int = WHITE
+) -> np.ndarray:
     """`read`, for the bytes of a file; `name` is its name in errors."""
     # Damaged bytes make Pillow raise nearly any kind of exception.
     try:
-        return _from_pillow(_open(data), size, channels)
+        image = decoding.decode(data)
+        if isinstance(image, tiff.Deep):
+            values = _without_alpha_channel(image.values)
+            values = _scaled(values, image.white or white)
+            return _finish_deep(values, size, channels)
+        return _from_pillow(image, size, channels, white)
     except Exception as error:
         raise _unreadable(name, error) from error
 
@@ -107,7 +119,16 @@ def anomalous_pixels(path: str | pathlib.Path) -> np.ndarray:
     """
     data = _bytes(path)
     try:
-        image = _open(data)
+        image = decoding.decode(data)
+        if isinstance(image, tiff.Deep):
+            values = image.values
+            alpha = values[..., -1] if values.shape[2] in (2, 4) else None
+            values = _without_alpha_channel(values).max(axis=2)
+            if alpha is None:
+                return _anomalous(values)
+            if values.min() == values.max() and alpha.min() < alpha.max():
+                return _anomalous(alpha)
+            return _anomalous(np.where(alpha > 0, values, 0))
         if image.mode in _DEEP_MODES:
             return _anomalous(np.asarray(image))
         palette = image.mode == "P"
@@ -135,14 +156,50 @@ def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
       UnreadableImage: the file is missing or not an image.
     """
     try:
-        with Image.open(path) as image:
-            transposed = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-            return image.size[::-1] if transposed else image.size
+        return decoding.dimensions(path)
     except Exception as error:
         raise _unreadable(str(path), error) from error
 
 
-def from_array(array: np.ndarray | Image.Image, size: int, channels: int) -> np.ndarray:
+def pages(path: str | pathlib.Path) -> int:
+    """How many pages or frames a file has, from its headers; `read` reads the first.
+
+    Raises:
+      UnreadableImage: the file is missing or not an image.
+    """
+    try:
+        return decoding.pages(path)
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
+
+
+def brightest(path: str | pathlib.Path) -> int | None:
+    """The largest value of a file whose white `read` is told; None for others.
+
+    Raises:
+      UnreadableImage: the file is missing, not an image, or damaged.
+    """
+    data = _bytes(path)
+    try:
+        image = decoding.decode(data)
+        if isinstance(image, tiff.Deep):
+            values = _without_alpha_channel(image.values)
+            told = image.white is None
+        else:
+            values, told = np.asarray(image), image.mode in _DEEP_MODES
+        return int(values.max()) if told and values.dtype.kind in "iu" else None
+    except Exception as error:
+        raise _unreadable(str(path), error) from error
+
+
+def allow(megapixels: int) -> None:
+    """Sets how many megapixels an image file may have, in this process."""
+    decoding.allow(megapixels)
+
+
+def from_array(
+    array: np.ndarray | Image.Image, size: int, channels: int, white: int = WHITE
+) -> np.ndarray:
     """Resizes, crops and converts an image in memory, as `read` does.
 
     Args:
@@ -151,16 +208,18 @@ def from_array(array: np.ndarray | Image.Image, size: int, channels: int) -> np.
         mode that `read` takes.
       size: sides of the result, pixels.
       channels: 1 grey or 3 RGB.
+      white: see `read`; for uint16, and images of Pillow of more than 8 bit.
 
     Returns:
       (size, size, channels) uint8 for uint8, else uint16.
 
     Raises:
-      errors.UserError: another shape or type, or floats outside [0, 1].
+      errors.UserError: another shape or type, floats outside [0, 1], or values above
+        `white`.
     """
     if isinstance(array, Image.Image):
         try:
-            return _from_pillow(ImageOps.exif_transpose(array), size, channels)
+            return _from_pillow(ImageOps.exif_transpose(array), size, channels, white)
         except ValueError as error:
             raise errors.UserError(f"an image cannot be used: {error}") from error
     array = np.asarray(array)
@@ -186,12 +245,15 @@ def from_array(array: np.ndarray | Image.Image, size: int, channels: int) -> np.
                 f"a float image must have values in [0, 1], "
                 f"not in [{array.min()}, {array.max()}]"
             )
-        array = array.astype(np.float32) * _SIXTEEN_BIT
-    elif array.dtype != np.uint16:
+        return _finish_deep(array.astype(np.float32) * WHITE, size, channels)
+    if array.dtype != np.uint16:
         raise errors.UserError(
             f"an image must be uint8, uint16 or float in [0, 1], not {array.dtype}"
         )
-    return _finish_deep(array.astype(np.float32), size, channels)
+    try:
+        return _finish_deep(_scaled(array, white), size, channels)
+    except ValueError as error:
+        raise errors.UserError(f"an image cannot be used: {error}") from error
 
 
 def as_float(images: Array) -> Array:
@@ -227,9 +289,12 @@ def as_sixteen_bit(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def _from_pillow(image: Image.Image, size: int, channels: int) -> np.ndarray:
+def _from_pillow(
+    image: Image.Image, size: int, channels: int, white: int
+) -> np.ndarray:
     if image.mode in _DEEP_MODES:
-        return _finish_deep(_scaled(image)[..., None], size, channels)
+        values = _scaled(np.asarray(image), white)[..., None]
+        return _finish_deep(values, size, channels)
     return _finish(image, size, channels)
 
 
@@ -240,21 +305,13 @@ def _bytes(path: str | pathlib.Path) -> bytes:
         raise _unreadable(str(path), error) from error
 
 
-def _open(data: bytes) -> Image.Image:
-    if not data:
-        raise ValueError("the file is empty")
-    try:
-        image = Image.open(io.BytesIO(data))
-    except Image.UnidentifiedImageError:
-        # Pillow's own message names the buffer in memory.
-        raise ValueError("not an image format known to Pillow") from None
-    image.load()
-    return ImageOps.exif_transpose(image)
-
-
 def _unreadable(path: str, error: Exception) -> UnreadableImage:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return UnreadableImage(path, " ".join(reason.split()))
+    return UnreadableImage(path, decoding.reason(error))
+
+
+def _without_alpha_channel(values: np.ndarray) -> np.ndarray:
+    """1 or 3 of 1 to 4 channels."""
+    return values[..., : 3 if values.shape[2] > 2 else 1]
 
 
 def _without_alpha(image: Image.Image, mode: str) -> Image.Image:
@@ -265,16 +322,19 @@ def _without_alpha(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _scaled(image: Image.Image) -> np.ndarray:
+def _scaled(stored: np.ndarray, white: int) -> np.ndarray:
     """The values of an image of more than 8 bit as float32 in [0, 65535]."""
-    values = np.asarray(image).astype(np.float32)
+    values = stored.astype(np.float32)
+    is_float = stored.dtype.kind == "f"
     # Float files have no standard white level; [0, 1] is the common range.
-    white = 1 if image.mode == "F" else _SIXTEEN_BIT
+    white = 1 if is_float else white
     if not (values.min() >= 0 and values.max() <= white):
+        setting = "" if is_float else ", see --config.data.white"
         raise ValueError(
             f"values from {values.min():g} to {values.max():g}, outside [0, {white}]"
+            f"{setting}"
         )
-    return values * (_SIXTEEN_BIT / white)
+    return values * (WHITE / white)
 
 
 def _finish(image: Image.Image, size: int, channels: int) -> np.ndarray:
@@ -291,7 +351,7 @@ def _finish_deep(values: np.ndarray, size: int, channels: int) -> np.ndarray:
         np.asarray(_fit(Image.fromarray(plane), size, Image.Resampling.BILINEAR))
         for plane in np.ascontiguousarray(np.moveaxis(values, 2, 0))
     ]
-    array = np.rint(np.stack(planes, axis=2)).clip(0, _SIXTEEN_BIT).astype(np.uint16)
+    array = np.rint(np.stack(planes, axis=2)).clip(0, WHITE).astype(np.uint16)
     return np.broadcast_to(array, (size, size, channels)).copy()
 
 

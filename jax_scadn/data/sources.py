@@ -73,16 +73,21 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
     Raises:
       errors.UserError: missing data or an invalid setting.
     """
+    images.allow(config.max_megapixels)
     category, unpaired, notes, name = config.category, (), (), config.source
     if config.source == "folder":
         directory = folder.locate(config.path, category)
         category = directory.absolute().name
         train, test, unpaired, notes = folder.items(
-            directory, config.size, config.channels
+            directory, config.size, config.channels, config.white
         )
     elif config.source == "plain":
         train, test, _, notes = folder.plain_items(
-            config.path, config.test_path, config.size, config.channels
+            config.path,
+            config.test_path,
+            config.size,
+            config.channels,
+            config.white,
         )
     elif config.source == "lace":
         # With its default seed: runs with several seeds share one data set.
@@ -102,6 +107,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
         unpaired_masks=unpaired,
         notes=notes,
         name=name,
+        white=config.white,
     )
 
 

@@ -90,7 +90,8 @@ class Detector:
         Args:
           images: (B, H, W, C) or (B, H, W), uint8, uint16 or float in [0, 1], or a
             sequence of such images or of Pillow's; it may be empty. They are resized,
-            cropped and turned grey or RGB as those in training were. Of many
+            cropped and turned grey or RGB as those in training were, and
+            `data.white` is that of uint16. Of many
             processes each gives as many, and all get the results of all.
 
         Returns:
@@ -110,7 +111,10 @@ class Detector:
             none = np.zeros((0, data.size, data.size, data.channels), np.uint8)
             return self.score_batch(none, self.padded_batch_size(1))
         fitted = images_lib.stack(
-            [images_lib.from_array(image, data.size, data.channels) for image in images]
+            [
+                images_lib.from_array(image, data.size, data.channels, data.white)
+                for image in images
+            ]
         )
         size = self.padded_batch_size(len(fitted))
         batches = [

@@ -224,10 +224,11 @@ class _Result(NamedTuple):
 def _scored(detector: Detector, paths, fail) -> Iterator[list[_Result]]:
     """Yields results batch by batch; `fail` gets images without one."""
     data = detector.config.data
+    images_lib.allow(data.max_megapixels)
 
     def read(path):
         try:
-            return images_lib.read(path, data.size, data.channels)
+            return images_lib.read(path, data.size, data.channels, data.white)
         except images_lib.UnreadableImage as error:
             return error
 

@@ -66,6 +66,18 @@ FIELDS = {
         512, "pixels, both sides", least=1, words="image size", write="pixels"
     ),
     "data.channels": Field(3, "1 = grey, 3 = RGB", choices=(1, 3)),
+    "data.white": Field(
+        65535,
+        "value of white in files of more than 8 bit; 4095 for cameras of 12 bit",
+        least=1,
+        most=65535,
+    ),
+    "data.max_megapixels": Field(
+        179,
+        "of an image file; larger ones are refused",
+        least=1,
+        seen_by="machine",
+    ),
     "data.flip": Field(False, "horizontal flips in training, p = 0.5"),
     "data.held_out": Field(
         0.1,
