@@ -6,6 +6,8 @@ a picture that looks a little different.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
 import pathlib
 import warnings
@@ -38,6 +40,13 @@ for _message in _DAMAGE:
 warnings.filterwarnings("ignore", "Metadata Warning", UserWarning, r"PIL\.")
 # Pillow's limit is an error at the double of MAX_IMAGE_PIXELS, and a warning before.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
+
+# libtiff writes its errors to standard error, without the file's name; Pillow raises
+# them as well.
+with contextlib.suppress(OSError, AttributeError):
+    _set_handler = ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler
+    _set_handler.argtypes, _set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+    _set_handler(None)
 
 
 def allow(megapixels: int) -> None:
@@ -104,6 +113,8 @@ def reason(error: Exception) -> str:
             f"it has more than {limit:g} megapixels: raise "
             "--config.data.max_megapixels if that is meant"
         )
+    if isinstance(error, OSError) and str(error).startswith("decoder error"):
+        return f"damaged pixels ({error})"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 

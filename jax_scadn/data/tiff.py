@@ -84,11 +84,11 @@ def read(data: bytes) -> Deep | None:
       ValueError: the file is damaged, or of a kind that nothing here reads right; the
         message says which.
     """
+    tags = _tags(io.BytesIO(data))
     try:
-        tags = _tags(io.BytesIO(data))
         layout = _Layout(tags, data)
-    except (KeyError, TypeError, IndexError, SyntaxError, OSError) as error:
-        raise ValueError(f"a TIFF with damaged tags ({error})") from None
+    except (KeyError, TypeError, IndexError) as error:
+        raise _damaged(error) from None
     layout.check()
     if layout.of_pillow():
         return None
@@ -96,13 +96,24 @@ def read(data: bytes) -> Deep | None:
 
 
 def _tags(file: io.BufferedIOBase) -> TiffImagePlugin.ImageFileDirectory_v2:
-    header = file.read(8)
-    if header[2] == 43:  # BigTIFF has offsets of 8 bytes
-        header += file.read(8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(header)
-    file.seek(tags.next)
-    tags.load(file)
+    """The tags of the first page; at least its size is there."""
+    try:
+        header = file.read(8)
+        if header[2] == 43:  # BigTIFF has offsets of 8 bytes
+            header += file.read(8)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        file.seek(tags.next)
+        tags.load(file)
+        if int(tags[WIDTH]) < 1 or int(tags[HEIGHT]) < 1:
+            raise ValueError("no pixels")
+    except Exception as error:  # of nearly any kind, as Pillow does
+        raise _damaged(error) from None
     return tags
+
+
+def _damaged(error: Exception) -> ValueError:
+    why = f"no tag {error}" if isinstance(error, KeyError) else error
+    return ValueError(f"the TIFF is truncated or its tags are damaged: {why}")
 
 
 def _orientation(tags) -> int:
@@ -141,8 +152,8 @@ class _Layout:
             self.box = self.width, rows
             self.parts = _many(tags[_STRIPS]), _many(tags.get(_STRIP_BYTES, ()))
         self.tiled = _TILES in tags
-        if min(self.width, self.height, self.samples, *self.box) < 1:
-            raise ValueError("a TIFF without pixels")
+        if min(self.samples, *self.box) < 1:
+            raise ValueError("the TIFF has no samples or empty strips")
 
     def check(self) -> None:
         """Raises ValueError unless all parts are there and samples are of one kind."""

@@ -215,3 +215,28 @@ def test_command_line(bolt, tmp_path):
     failed = run(f"--config.data.path={bolt / 'gone'}")
     assert failed.returncode == 2
     assert len(failed.stderr.splitlines()) == 1
+
+
+def test_further_pages_are_said(bolt):
+    path = bolt / "train/good/1.tif"
+    first = Image.new("L", (8, 8), 9)
+    first.save(path, save_all=True, append_images=[Image.new("L", (8, 8))])
+    assert _problems(bolt) == {check.MORE_PAGES: [("train/good/1.tif", False)]}
+
+
+def test_dark_images_of_sixteen_bit_are_said(bolt):
+    for index, path in enumerate(sorted(bolt.glob("t*/*/*.png"))):
+        noise = np.random.default_rng(index).integers(0, 4095, (8, 8), np.uint16)
+        noise[0, 0] = 4095
+        Image.fromarray(noise).save(path)
+    (problem,) = check.check(_load(bolt))
+    assert (problem.kind, problem.fatal) == (check.DARK, False)
+    assert problem.message == (
+        "the brightest of 18 16-bit images is 4095 of 65535: set "
+        "--config.data.white=4095 if the camera has 12 bit"
+    )
+    config = _config(bolt)
+    config.data.white = 4095
+    assert check.check(sources.load(config.data, seed=0)) == []
+    Image.fromarray(noise * 5).save(path)
+    assert check.check(_load(bolt)) == []

@@ -129,7 +129,7 @@ def test_turned_files_have_one_size_everywhere(tmp_path, kind):
                 compression="lzw" if "lzw" in kind else "none",
                 photometric=2 if samples == 3 else 1,
                 tags=[(274, [orientation])],
-            )  # fmt: skip
+            )
         )
         turned = values
         if orientation >= 5:
@@ -155,15 +155,10 @@ def test_missing_or_damaged_strips_are_refused(compression, bits):
     values, _ = _values(np.random.default_rng(2), bits, "u", 1)
     data = tiff_writer.write(values, bits, compression=compression)
     assert _read(data, must=True) is not None
-    count_of_bytes = (279).to_bytes(2, "little") + b"\x04\0\x03\0\0\0"
-    place = data.index(count_of_bytes)
-    none = (
-        data[:place]
-        + (279).to_bytes(2, "little")
-        + b"\x04\0\x02\0\0\0"
-        + data[place + 8 :]
-    )
-    for damaged in (data[:-40], data[:30], none):
+    entry = (279).to_bytes(2, "little") + b"\x04\0"
+    one_less = data.replace(entry + b"\x02", entry + b"\x01")
+    assert one_less != data
+    for damaged in (data[:-40], data[:30], one_less):
         with pytest.raises(images.UnreadableImage, match=r"^a\.tif cannot be read"):
             images.decode(damaged, "a.tif", WIDTH, 1)
 
@@ -197,3 +192,33 @@ def test_previews_are_no_pages(tmp_path):
     path.write_bytes(tiff_writer.write(np.zeros((4, 4, 1), int), 14))
     assert images.pages(path) == 1
     assert images.dimensions(path) == (4, 4)
+
+
+def test_damaged_pixels_are_refused_without_a_word_of_libtiff(capfd):
+    values, _ = _values(np.random.default_rng(5), 8, "u", 1)
+    data = bytearray(tiff_writer.write(values, 8, compression="lzw"))
+    data[12:30] = b"\xff" * 18
+    with pytest.raises(images.UnreadableImage, match=r"a\.tif .*damaged pixels"):
+        images.decode(bytes(data), "a.tif", WIDTH, 1)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_packed_bits_have_their_own_white(bits):
+    data = tiff_writer.write(np.full((WIDTH, WIDTH, 1), 2**bits - 1), bits)
+    result = images.decode(data, "a.tif", WIDTH, 1, white=300)
+    np.testing.assert_array_equal(result, np.full((WIDTH, WIDTH, 1), 65535, np.uint16))
+
+
+def test_masks_of_many_bits(tmp_path):
+    mask = np.zeros((8, 8, 3), int)
+    mask[:, :4, 2] = 1  # the number of a class: the high bytes are all 0
+    for samples, alpha in ((3, ()), (4, (2,))):
+        opaque = np.full((8, 8, samples - 3), 65535)
+        stored = np.concatenate([mask, opaque], axis=2)
+        path = tmp_path / "a.tif"
+        path.write_bytes(tiff_writer.write(stored, 16, photometric=2, extra=alpha))
+        np.testing.assert_array_equal(images.anomalous_pixels(path), mask[..., 2] > 0)
+    alpha_only = np.concatenate([np.full((8, 8, 1), 9), mask[..., 2:] * 65535], axis=2)
+    path.write_bytes(tiff_writer.write(alpha_only, 16, extra=(2,)))
+    np.testing.assert_array_equal(images.anomalous_pixels(path), mask[..., 2] > 0)
