@@ -26,6 +26,7 @@ MASK_SIZE = "mask of another size than its image"
 UNPAIRED_MASK = "mask without an image"
 NO_MASK = "anomalous image without a mask"
 DUPLICATE = "image in training and test"
+LEAK = "held-out image that is also trained on"
 EMPTY_MASK = "mask without an anomalous pixel"
 FULL_MASK = "mask whose pixels are all anomalous"
 INVERTED_MASK = "mask that is mostly anomalous"
@@ -82,7 +83,8 @@ def check(dataset: records.Dataset) -> list[Problem]:
         for path in dataset.unpaired_masks
     ]
     problems += _without_mask(dataset.test.items)
-    problems += _duplicates(normal, dataset.test.items, hashes)
+    problems += _duplicates(DUPLICATE, normal, dataset.test.items, hashes)
+    problems += _duplicates(LEAK, dataset.train.items, dataset.held_out.items, hashes)
     return problems
 
 
@@ -220,13 +222,15 @@ def _mask_problem(item: records.Item, fitted) -> Problem | None:
             f"{_pixels(image_size)}",
             fatal=True,
         )
-    share = images.anomalous_pixels(item.mask_path).mean()
+    mask = images.anomalous_pixels(item.mask_path)
+    share = mask.mean()
+    edges = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     kind = None
     if share == 0:
         kind, says = EMPTY_MASK, "shows no defect"
     elif share == 1:
         kind, says = FULL_MASK, "calls all of the image a defect"
-    elif share > 0.5:
+    elif share > 0.5 and edges.mean() > 0.9:
         kind, says = INVERTED_MASK, f"has {share:.0%} of defect: is it inverted?"
     elif not fitted.any():
         kind, says = CUT_MASK, "has its defect outside of what is read of the image"
@@ -259,12 +263,15 @@ def _without_mask(items: Sequence[records.Item]) -> list[Problem]:
 
 
 def _duplicates(
-    train: Iterable[records.Item], test: Iterable[records.Item], hashes: dict
+    kind: str,
+    train: Iterable[records.Item],
+    test: Iterable[records.Item],
+    hashes: dict[str, bytes],
 ) -> list[Problem]:
     first = {hashes[item.path]: item.path for item in train if item.path in hashes}
     return [
         Problem(
-            DUPLICATE,
+            kind,
             (first[hashes[item.path]], item.path),
             f"{item.path} equals {first[hashes[item.path]]}",
         )

@@ -35,7 +35,8 @@ class UnreadableImage(errors.UserError):
     """
 
     def __init__(self, path: str, reason: str):
-        super().__init__(f"{path} cannot be read as an image: {reason}")
+        shown = " ".join(path.splitlines())
+        super().__init__(f"{shown} cannot be read as an image: {reason}")
         self.path = path
 
 

@@ -104,7 +104,8 @@ def predict(
     failed = []
 
     def fail(path: pathlib.Path, message: str) -> None:
-        print(f"error: {message}", file=sys.stderr, flush=True)
+        # A name may contain line breaks.
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
         failed.append(path)
 
     common = pathlib.Path(os.path.commonpath([p.absolute().parent for p in paths]))

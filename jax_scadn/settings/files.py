@@ -34,7 +34,7 @@ def read_values(path: pathlib.Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise errors.UserError(f"{path} cannot be read as settings: {error}") from None
-    if not isinstance(values, dict) or "method" not in values:
+    if not isinstance(values, dict) or not isinstance(values.get("method"), str):
         raise errors.UserError(f"{path} cannot be read as settings: no method")
     written = values.pop(_KEY, 1)
     if written != FORMAT:

@@ -156,6 +156,47 @@ def test_duplicates_of_held_out_images_count_too(bolt):
     assert _problems(bolt) == {check.DUPLICATE: expected}
 
 
+def test_held_out_images_that_are_also_trained_on_are_named(bolt):
+    dataset = _load(bolt)
+    held_out, trained = (
+        pathlib.Path(split.paths[0]) for split in (dataset.held_out, dataset.train)
+    )
+    held_out.write_bytes(trained.read_bytes())
+    names = (f"train/good/{trained.name}", f"train/good/{held_out.name}", False)
+    assert _problems(bolt) == {check.LEAK: [names]}
+
+
+@pytest.mark.parametrize(
+    ("mask", "kind"),
+    [
+        (np.zeros((8, 8)), check.EMPTY_MASK),
+        (np.ones((8, 8)), check.FULL_MASK),
+        (1 - np.pad(np.ones((2, 2)), 3), check.INVERTED_MASK),
+        (np.pad(np.ones((7, 7)), ((1, 0), (0, 1))), None),  # a large defect
+    ],
+)
+def test_masks_that_cannot_be_right_are_named(bolt, mask, kind):
+    path = bolt / "ground_truth/hole/2_mask.png"
+    Image.fromarray((255 * mask).astype(np.uint8)).save(path)
+    expected = {kind: [("ground_truth/hole/2_mask.png", False)]} if kind else {}
+    assert _problems(bolt) == expected
+
+
+def test_a_defect_outside_of_the_crop_is_named(bolt):
+    _write(bolt / "test/hole/2.png", 0, size=(16, 8))
+    mask = np.zeros((8, 16), np.uint8)
+    mask[2:4, :2] = 255
+    Image.fromarray(mask).save(bolt / "ground_truth/hole/2_mask.png")
+    expected = [("ground_truth/hole/2_mask.png", False)]
+    assert _problems(bolt) == {check.CUT_MASK: expected}
+
+
+def test_what_is_not_taken_is_said(bolt):
+    (bolt / "test/hole/notes.txt").touch()
+    assert check.NOT_TAKEN in _problems(bolt)
+    check.enforce(_load(bolt), "stop")  # not fatal
+
+
 def test_empty_splits(bolt):
     for path in (bolt / "test/good").iterdir():
         path.unlink()

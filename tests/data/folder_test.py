@@ -49,7 +49,7 @@ def test_images_have_a_suffix_in_any_case(bolt):
 
 
 def test_masks_are_paired_by_path_and_stem(bolt):
-    _, test, unpaired, notes = folder.items(bolt, 8, 1)
+    _, test, unpaired, _ = folder.items(bolt, 8, 1)
     actual = {}
     for item in test:
         mask = item.read().mask
@@ -161,3 +161,54 @@ def test_mvtec_bottle_is_complete():
     assert (len(train), len(test), unpaired, notes) == (209, 83, (), ())
     assert all((item.read_mask is None) == (item.label == 0) for item in test)
     assert sum(item.label for item in test) == 63
+
+
+def test_notes_say_what_was_not_taken_as_it_lies_there(bolt):
+    notes = folder.items(bolt, 8, 1).notes
+    good = bolt / "train/good"
+    assert notes == (
+        f"passed over in {good}: 1 hidden (._a.png); "
+        "1 with another ending (SOURCE.json)",
+        f"1 images directly in {bolt / 'test'} are not taken: no folder names their "
+        "defect (of_no_defect.png, ...)",
+    )
+
+
+@pytest.mark.parametrize("name", ["Good", "ok", "NORMAL", "good "])
+def test_normal_images_under_other_names_are_normal(tmp_path, name):
+    _write(tmp_path / f"train/{name}/0.png")
+    _write(tmp_path / f"test/{name}/1.png")
+    _write(tmp_path / "test/hole/2.png")
+    assert folder.categories(str(tmp_path)) == ("",)
+    train, test, _, notes = folder.items(tmp_path, 8, 1)
+    assert sorted(item.defect for item in (*train, *test)) == ["good", "good", "hole"]
+    assert sorted(item.label for item in test) == [0, 1]
+    assert notes == (
+        f"{tmp_path}/test/{name} is taken as normal images",
+        f"{tmp_path}/train/{name} is taken as normal images",
+    )
+
+
+def test_a_mask_of_several_images_is_said(tmp_path):
+    _write(tmp_path / "train/good/0.png")
+    for name in ("0.png", "0.bmp"):
+        _write(tmp_path / "test/hole" / name)
+    mask = tmp_path / "ground_truth/hole/0_MASK.png"
+    _write(mask, 255)
+    _, test, unpaired, notes = folder.items(tmp_path, 8, 1)
+    assert [item.mask_path for item in test] == [str(mask)] * 2
+    assert unpaired == ()
+    assert notes == (f"{mask} belongs to 2 images of the same name",)
+
+
+def test_plain_folders_say_what_lies_deeper(tmp_path):
+    _write(tmp_path / "ok/1.png")
+    _write(tmp_path / "ok/more/2.png")
+    notes = folder.plain_items(str(tmp_path / "ok"), "", 8, 1).notes
+    assert notes == (f"passed over in {tmp_path}/ok: 1 in a sub-folder (more)",)
+
+
+def test_categories_without_normal_images_are_named(bolt):
+    _write(bolt.parent / "nut/test/good/0.png")
+    (bolt.parent / "papers").mkdir()
+    assert folder.incomplete(str(bolt.parent)) == ["nut"]

@@ -137,6 +137,59 @@ def test_mask_modes(tmp_path, mode):
     np.testing.assert_array_equal(images.read_mask(tmp_path / "a.png", 8), expected)
 
 
+DEFECT = np.pad(np.full((16, 16), 255, np.uint8), ((30, 34), (40, 24)))
+
+
+def _transparent(color):
+    return Image.merge("RGBA", [*Image.new("RGB", (80, 80), color).split(), _grey()])
+
+
+def _grey(values=DEFECT):
+    return Image.fromarray(values)
+
+
+def _palette(colors):
+    image = _grey(DEFECT // 255).convert("P")
+    image.putpalette(colors)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("mask", "suffix"),
+    [
+        (_grey(), "png"),
+        (_grey(DEFECT // 255), "png"),
+        (_grey(np.where(DEFECT, 1 + np.arange(80, dtype=np.uint8) % 3, 0)), "png"),
+        (_grey().convert("RGB"), "png"),
+        (Image.merge("RGB", [_grey(), _grey(0 * DEFECT), _grey(0 * DEFECT)]), "png"),
+        (_grey().convert("1"), "png"),
+        (_palette([0, 0, 0, 128, 0, 0]), "png"),
+        (_palette([0, 0, 0, 0, 0, 64]), "png"),
+        (_transparent("black"), "png"),
+        (_transparent("white"), "png"),
+        (_grey((DEFECT // 255).astype(np.uint16)), "png"),
+        (_grey(DEFECT.astype(np.uint16) * 257), "tiff"),
+        (_grey(), "jpg"),
+        (_grey().resize((20, 20)).resize((80, 80)), "png"),
+    ],
+)
+def test_one_defect_however_its_mask_is_saved(tmp_path, mask, suffix):
+    path = tmp_path / f"mask.{suffix}"
+    mask.save(path)
+    read = images.read_mask(path, 80)
+    smooth = len(np.unique(np.asarray(mask))) > 4 or suffix == "jpg"
+    assert abs(int(read.sum()) - 256) <= (16 if smooth else 0)
+    if not smooth:
+        np.testing.assert_array_equal(read, DEFECT > 0)
+
+
+def test_a_defect_smaller_than_a_pixel_stays(tmp_path):
+    mask = np.zeros((64, 64), np.uint8)
+    mask[1, 1] = 255
+    read = images.read_mask(_write(tmp_path / "a.png", mask), 8)
+    assert np.argwhere(read).tolist() == [[0, 0]]
+
+
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
 def test_damaged_files_are_named(tmp_path, ending, rng):
     path = tmp_path / f"part.{ending}"

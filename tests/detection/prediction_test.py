@@ -58,7 +58,6 @@ def write(path, value, depth=8):
 def folder(tmp_path):
     for name, value in (("a/0.png", 51), ("b/0.png", 204), ("C.PNG", 102)):
         write(tmp_path / "in" / name, value)
-    (tmp_path / "in/license.txt").write_text("no image")
     return tmp_path / "in"
 
 
@@ -71,14 +70,20 @@ def names(paths, folder):
     return [str(path.relative_to(folder)) for path in paths]
 
 
-def test_find(folder, tmp_path):
+def test_find(folder, tmp_path, capsys):
     output = tmp_path / "out"
     expected = ["C.PNG", "a/0.png", "b/0.png"]
     assert names(prediction.find(str(folder), output), folder) == expected
     assert names(prediction.find(f"{folder}/*/*.png", output), folder) == expected[1:]
     assert names(prediction.find(f"{folder}/**", output), folder) == expected
     single = folder / "license.txt"  # a named file may have any suffix
+    single.write_text("no image")
     assert prediction.find(str(single), output) == [single]
+    assert capsys.readouterr().err == ""
+    assert names(prediction.find(str(folder), output), folder) == expected
+    assert capsys.readouterr().err == (
+        f"passed over in {folder}: 1 with another ending (license.txt)\n"
+    )
 
 
 def test_find_in_the_home_folder(folder, tmp_path, monkeypatch):

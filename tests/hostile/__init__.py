@@ -1,0 +1,1 @@
+"""A campaign of hostile inputs: `python -m tests.hostile --count=500`."""
