@@ -22,8 +22,8 @@ def write(
     rows=5,
     tile=None,
     palette=None,
+    fill_order=1,
     tags=(),
-    more=b"",
 ):
     """The bytes of a TIFF.
 
@@ -40,8 +40,8 @@ def write(
       rows: of a strip.
       tile: (width, height), multiples of 16; None: strips.
       palette: (2^bits, 3) of 16 bit.
+      fill_order: 2: the bits of each byte are reversed.
       tags: (number, values of 16 bit) of further ones.
-      more: bytes at the end.
     """
     height, width, samples = values.shape
     planes = np.split(values, samples, axis=2) if planar else [values]
@@ -59,6 +59,9 @@ def write(
         _compressed(_strip(part, bits, kind, order, predictor), compression)
         for part in parts
     ]
+    if fill_order == 2:
+        reversed_bits = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
+        strips = [strip.translate(reversed_bits) for strip in strips]
     body, offsets = b"", []
     for strip in strips:
         offsets.append(8 + len(body))
@@ -78,6 +81,8 @@ def write(
         317: (short, [predictor]),
         339: (short, [FORMATS[kind]] * samples),
     }
+    if fill_order == 2:
+        entries[266] = (short, [2])
     if tile:
         del entries[278]
         entries[322], entries[323] = (short, [tile[0]]), (short, [tile[1]])
@@ -87,7 +92,7 @@ def write(
     if palette is not None:
         entries[320] = (short, palette.T.ravel().tolist())
     entries.update({number: (short, list(numbers)) for number, numbers in tags})
-    return _assembled(body, entries, order) + more
+    return _assembled(body, entries, order)
 
 
 def _assembled(body, entries, order):

@@ -12,6 +12,7 @@ import io
 import pathlib
 import warnings
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -29,6 +30,8 @@ _OTHER_BYTES = {"16B": "16L", "16N": "16B"}
 _DAMAGE = (
     ".*[Cc]orrupt EXIF",
     "Truncated File Read",
+    "Tag data larger than file",
+    "Tag offset too large",
     "Invalid APNG",
     "Image appears to be a malformed MPO file",
     "Image was not the expected size",
@@ -74,7 +77,7 @@ def decode(data: bytes) -> Image.Image | tiff.Deep:
         _check_size(width * height)
         if deep := tiff.read(data):
             return deep
-    image = _opened(data)
+    image = _opened(io.BytesIO(data))
     rawmode = _rawmode(image)
     if rawmode.startswith(("RGB", "LA")) and ";16" in rawmode:
         return tiff.Deep(_sixteen_bit_colours(data, image, rawmode), None)
@@ -89,7 +92,7 @@ def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
         file.seek(0)
         if tiff.is_tiff(start):
             return tiff.dimensions(file)
-        with Image.open(file) as image:
+        with _opened(file) as image:
             transposed = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
             return image.size[::-1] if transposed else image.size
 
@@ -101,7 +104,7 @@ def pages(path: str | pathlib.Path) -> int:
         file.seek(0)
         if tiff.is_tiff(start):
             return tiff.pages(file)
-        with Image.open(file) as image:
+        with _opened(file) as image:
             return 1 if image.format in _LAYERED else getattr(image, "n_frames", 1)
 
 
@@ -125,12 +128,13 @@ def _check_size(pixels: int) -> None:
         raise Image.DecompressionBombError
 
 
-def _opened(data: bytes) -> Image.Image:
+def _opened(file: BinaryIO) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(file)
     except Image.UnidentifiedImageError:
         # Pillow's own message names the buffer in memory.
-        if tiff.is_tiff(data):
+        file.seek(0)
+        if tiff.is_tiff(file.read(4)):
             raise ValueError(f"a TIFF of {tiff.NOT_READ}") from None
         raise ValueError("not an image format known to Pillow") from None
 
@@ -176,7 +180,7 @@ def _sixteen_bit_colours(data: bytes, image: Image.Image, rawmode: str) -> np.nd
         _set_rawmode(image, "RGBA")
         planes = np.asarray(_loaded(image)).astype(np.uint16)
         return planes[..., 0::2] << 8 | planes[..., 1::2]
-    low = _opened(data)
+    low = _opened(io.BytesIO(data))
     kept, order = rawmode.split(";")
     _set_rawmode(low, f"{kept};{_OTHER_BYTES[order]}")
     high, low = np.asarray(_loaded(image)), np.asarray(_loaded(low))

@@ -27,7 +27,10 @@ _DECOMPRESSED = (_NONE, _PACKBITS, *_DEFLATE)  # here
 _REDUCED, _MASK = 1, 4  # kinds of pages
 NOT_READ = "a kind that is not read: save it as grey or RGB of 8 or 16 bit"
 _PREMULTIPLIED = 1  # kind of alpha
-_CCITT = (2, 3, 4)  # bits in the order of FillOrder, one a pixel
+_MOST_SAMPLES = 64
+_LARGEST_TILE = 1 << 24  # pixels, where it is larger than the image
+_LZW, _CCITT = 5, (2, 3, 4)
+_BITS_IN_ANY_ORDER = (*_DECOMPRESSED, _LZW, *_CCITT)  # by Pillow, up to 8 bit
 # Bits of what is decoded here, by the format of the samples.
 _DECODED = {
     _UNSIGNED: (10, 12, 14, 16, 32),
@@ -87,12 +90,10 @@ def read(data: bytes) -> Deep | None:
     tags = _tags(io.BytesIO(data))
     try:
         layout = _Layout(tags, data)
+        layout.check()
+        return None if layout.of_pillow() else layout.decode()
     except (KeyError, TypeError, IndexError) as error:
         raise _damaged(error) from None
-    layout.check()
-    if layout.of_pillow():
-        return None
-    return layout.decode()
 
 
 def _tags(file: io.BufferedIOBase) -> TiffImagePlugin.ImageFileDirectory_v2:
@@ -152,6 +153,9 @@ class _Layout:
             self.box = self.width, rows
             self.parts = _many(tags[_STRIPS]), _many(tags.get(_STRIP_BYTES, ()))
         self.tiled = _TILES in tags
+        largest = max(self.width * self.height, _LARGEST_TILE)
+        if self.samples > _MOST_SAMPLES or self.box[0] * self.box[1] > largest:
+            raise ValueError("the TIFF has tags that cannot be right")
         if min(self.samples, *self.box) < 1:
             raise ValueError("the TIFF has no samples or empty strips")
 
@@ -199,7 +203,7 @@ class _Layout:
             return self.compression not in _DECOMPRESSED
         if bits not in (1, 2, 4, 8) or (bits < 8 and self.samples > 1):
             raise self._unknown()
-        if self.fill_order != 1 and self.compression not in _CCITT:
+        if self.fill_order != 1 and self.compression not in _BITS_IN_ANY_ORDER:
             raise self._unknown("its bits in reversed order")
         if self.planar and (self.photometric != _RGB or self.samples > 3):
             raise self._unknown()
@@ -318,13 +322,22 @@ def _decompressed(data: bytes, compression: int, size: int) -> bytes | None:
     if compression == _NONE:
         return data
     if compression in _DEFLATE:
-        try:
-            return zlib.decompress(data)
-        except zlib.error as error:
-            raise ValueError(f"a strip of the TIFF is damaged: {error}") from None
+        return _inflated(data, size)
     if compression == _PACKBITS:
         return _unpack_bits(data, size)
     return None
+
+
+def _inflated(data: bytes, size: int) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        text = stream.decompress(data, size)
+        more = stream.decompress(stream.unconsumed_tail, 1)  # checks the checksum
+    except zlib.error as error:
+        raise ValueError(f"a strip of the TIFF is damaged: {error}") from None
+    if not (more or stream.eof):
+        raise ValueError("a strip of the TIFF is cut off")
+    return text
 
 
 def _unpack_bits(data: bytes, size: int) -> bytes:

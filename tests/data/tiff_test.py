@@ -170,7 +170,30 @@ def test_a_preview_is_not_the_picture():
         images.decode(data, "a.tif", WIDTH, 3)
 
 
-@pytest.mark.parametrize("tag", [(266, [2]), (258, [8, 16, 8]), (339, [1, 2, 1])])
+@pytest.mark.parametrize("compression", tiff_writer.COMPRESSIONS)
+def test_reversed_bits_are_read_right_or_refused(compression):
+    rng = np.random.default_rng(6)
+    read = 0
+    for photometric, bits in itertools.product(LAYOUTS, (1, 2, 4, 8, 12, 16)):
+        if (photometric == 2 and bits < 8) or (photometric == 3 and bits > 8):
+            continue
+        palette = rng.integers(0, 256, (2**bits, 3)) * 257
+        values, white = _values(rng, bits, "u", 3 if photometric == 2 else 1)
+        data = tiff_writer.write(
+            values, bits, compression=compression, photometric=photometric,
+            palette=palette if photometric == 3 else None, fill_order=2,
+        )  # fmt: skip
+        try:
+            result = images.decode(data, "a.tif", WIDTH, 3)
+        except images.UnreadableImage:
+            continue
+        truth = _truth(values, white, photometric, palette)[1:8]
+        assert np.abs(images.as_float(result) - truth).max() <= 0.51 / 255
+        read += 1
+    assert read >= 9
+
+
+@pytest.mark.parametrize("tag", [(262, [4]), (258, [8, 16, 8]), (339, [1, 2, 1])])
 def test_what_is_not_known_is_refused(tag):
     values, _ = _values(np.random.default_rng(4), 8, "u", 3)
     data = tiff_writer.write(values, 8, photometric=2, tags=[tag])
