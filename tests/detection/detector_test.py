@@ -74,6 +74,21 @@ def test_images_of_other_sizes_types_and_channels_are_converted(calibrated, data
     conftest.assert_trees_equal(calibrated.score(larger), calibrated.score(converted))
 
 
+def test_white_is_that_of_sixteen_bit_only(calibrated, dataset):
+    image = dataset.test[0].image[None]
+    twelve = (image.astype(np.uint16) * 16 + image // 16)[..., 0]  # 255 is 4095
+    config = calibrated.config.copy_and_resolve_references()
+    config.data.white = 4095
+    camera = detector.Detector(
+        config, calibrated.variables, calibrated.statistics, calibrated.calibration
+    )
+    expected = calibrated.score(image).scores
+    np.testing.assert_allclose(camera.score(twelve).scores, expected, rtol=1e-3)
+    np.testing.assert_allclose(camera.score(image).scores, expected, rtol=1e-6)
+    with pytest.raises(errors.UserError, match=r"--config\.data\.white"):
+        camera.score(twelve * 2)
+
+
 def test_save_and_load_give_the_same_scores(calibrated, dataset, tmp_path):
     calibrated.save(tmp_path)
     loaded = jax_scadn.load(tmp_path)

@@ -167,8 +167,8 @@ def test_groups_of_settings_are_unchanged():
         return {name for name, field in declared.items() if test(field)}
 
     machine = {
-        "data.cache_mb", "data.threads", "training.log_every", "training.picture_every",
-        "training.checkpoint_every", "training.stalled_after",
+        "data.cache_mb", "data.max_megapixels", "data.threads", "training.log_every",
+        "training.picture_every", "training.checkpoint_every", "training.stalled_after",
         "scoring.images_per_call", "scoring.masks_per_call",
     }  # fmt: skip
     sheet = {"evaluation.after_training", "evaluation.sheet_rows"}

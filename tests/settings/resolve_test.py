@@ -11,7 +11,7 @@ from jax_scadn.runtime import errors
 from jax_scadn.settings import base, files, resolve
 from jax_scadn.settings.fields import Field
 
-# Of commit 737994f, before settings were declared.
+# Of commit 737994f, before settings were declared, and of settings that came later.
 DEFAULTS = json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 FIELDS = {
     "name": Field("", "name"),
