@@ -21,7 +21,7 @@ from jax_scadn.runtime import cli, distributed
 
 cli.config_flag()
 cli.cluster_flags()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )
 _SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE; may be repeated.")

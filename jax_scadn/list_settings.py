@@ -2,13 +2,11 @@
 
 import pathlib
 
-from absl import flags
-
 from jax_scadn import methods
 from jax_scadn.runtime import cli, files
 from jax_scadn.settings import table
 
-_OUTPUT = flags.DEFINE_string("output", None, "Markdown file; default: print.")
+_OUTPUT = cli.path_flag("output", None, "Markdown file; default: print.")
 
 
 def main(_) -> None:

@@ -6,15 +6,13 @@ is calibrated on normal images and, if there are test images, evaluated.
 
 import pathlib
 
-from absl import flags
-
 from jax_scadn import methods
 from jax_scadn.experiments import experiment
 from jax_scadn.runtime import cli
 
 cli.config_flag()
 cli.cluster_flags()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )
 
