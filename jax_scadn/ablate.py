@@ -10,6 +10,10 @@ Run the same command again to resume. Each variant is afterwards a trained model
 evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 import sys
 

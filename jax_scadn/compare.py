@@ -5,6 +5,10 @@ for each protocol of ours, a table with the paper's numbers and the baselines, a
 what differs between the protocols.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 import sys
 

@@ -5,6 +5,10 @@ sheet into `DIR/evaluation`. A work directory of many categories gets each of th
 and the table of all.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 
 from absl import flags

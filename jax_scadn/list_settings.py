@@ -1,5 +1,9 @@
 """Lists all settings: `python -m jax_scadn.list_settings --output=docs/settings.md`."""
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 
 from jax_scadn import methods

@@ -5,6 +5,10 @@ line (also in `predictions.jsonl` and `.csv` of --output) and an overlay of its
 anomaly map, all on the one colour scale that was calibrated on normal images.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 import signal
 

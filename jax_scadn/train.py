@@ -4,6 +4,10 @@ Run the same command again to resume from the last checkpoint. At the end the de
 is calibrated on normal images and, if there are test images, evaluated.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 
 from jax_scadn import methods

@@ -12,6 +12,10 @@ array, from the index of a Kubernetes Job, or from --task and --tasks.
     python -m jax_scadn.compare runs/mvtec
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import os
 import pathlib
 import shlex

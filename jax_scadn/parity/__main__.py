@@ -6,6 +6,10 @@ fails. SCADN's settings can be changed to see it fail: `--config.masks.mask_valu
 
 from __future__ import annotations
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import importlib
 import pathlib
 

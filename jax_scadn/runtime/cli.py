@@ -19,7 +19,14 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jax_scadn.runtime import compilation_cache, distributed, errors, memory, paths
+from jax_scadn.runtime import (
+    compilation_cache,
+    distributed,
+    errors,
+    memory,
+    paths,
+    startup,
+)
 
 flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
 
@@ -131,7 +138,9 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
       main: receives the positional arguments.
       arguments: how many of them it accepts.
     """
+    startup.answer_interrupts()
     _replace_what_cannot_be_encoded()
+    sys.argv = [_with_home(argument) for argument in sys.argv]
     logging.set_verbosity(logging.WARNING)
     plain = python_logging.Formatter("%(levelname)s: %(message)s")
     logging.get_absl_handler().setFormatter(plain)
@@ -170,6 +179,14 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
         distributed.abort(_fail(f"{_LOST}: {str(error).splitlines()[0]}"))
     except KeyboardInterrupt:
         distributed.abort(130)
+
+
+def _with_home(argument: str) -> str:
+    """--config=FILE, which is not a `path_flag`, with `~` replaced."""
+    flag, equals, path = argument.partition("=")
+    if flag == "--config" and equals:
+        return f"{flag}={os.path.expanduser(path)}"
+    return argument
 
 
 def _replace_what_cannot_be_encoded() -> None:

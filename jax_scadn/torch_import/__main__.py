@@ -11,6 +11,10 @@ settings.
 
 from __future__ import annotations
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import importlib
 import pathlib
 import pkgutil

@@ -55,6 +55,8 @@ def test_the_home_directory_in_paths(parse, monkeypatch):
     workdir = cli.path_flag("workdir", "", "", values)
     cli.parse(["program", "--workdir=~/runs"], values)
     assert workdir.value == "/home/me/runs"
+    assert cli._with_home("--config=~/mine.py:a") == "--config=/home/me/mine.py:a"
+    assert cli._with_home("--config.name=~") == "--config.name=~"
 
 
 def test_settings_and_remaining_arguments(parse):
