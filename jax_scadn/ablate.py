@@ -10,6 +10,10 @@ Run the same command again to resume. Each variant is afterwards a trained model
 evaluate and predict; at the end all are compared, see `jax_scadn.compare`.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 import sys
 
@@ -21,7 +25,7 @@ from jax_scadn.runtime import cli, distributed
 
 cli.config_flag()
 cli.cluster_flags()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )
 _SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE; may be repeated.")

@@ -3,6 +3,10 @@
 Reports on each category; the exit status is 1 if training would stop.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 from jax_scadn import methods
 from jax_scadn.data import check
 from jax_scadn.runtime import cli

@@ -5,6 +5,10 @@ for each protocol of ours, a table with the paper's numbers and the baselines, a
 what differs between the protocols.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 import sys
 
@@ -12,15 +16,15 @@ from absl import flags
 
 from jax_scadn.experiments import comparison, papers
 from jax_scadn.experiments.comparison import measured, report
-from jax_scadn.runtime import cli, errors
+from jax_scadn.runtime import cli, errors, paths
 
 _TABLE = flags.DEFINE_string(
     "table", None, "Such as scadn/table2; default: all that fit the results."
 )
-_MEASURED = flags.DEFINE_string(
+_MEASURED = cli.path_flag(
     "measured", None, "Measured results of the PyTorch code, JSON."
 )
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = cli.path_flag(
     "output", None, "Folder for comparison.md, .csv, .json, .tex and .png."
 )
 
@@ -31,7 +35,7 @@ def main(arguments: list[str]) -> None:
     table = papers.table(_TABLE.value) if _TABLE.value else None
     torch = measured.read(pathlib.Path(_MEASURED.value)) if _MEASURED.value else None
     output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
-    folders = [pathlib.Path(argument) for argument in arguments]
+    folders = [pathlib.Path(paths.local(argument)) for argument in arguments]
     print(comparison.compare(folders, table, torch, output))
     if output is not None:
         print(f"written: {output / report.STEM}.md, .csv, .json, .tex, .png")

@@ -5,6 +5,10 @@ sheet into `DIR/evaluation`. A work directory of many categories gets each of th
 and the table of all.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 
 from absl import flags
@@ -13,13 +17,16 @@ from jax_scadn.experiments import experiment
 from jax_scadn.runtime import cli
 
 cli.cluster_flags()
-_WORKDIR = flags.DEFINE_string("workdir", None, "What jax_scadn.train wrote.")
-_DATA = flags.DEFINE_string("data", "", "Folder of the data, if it has moved.")
+_WORKDIR = cli.path_flag("workdir", None, "What jax_scadn.train wrote.")
+_DATA = cli.path_flag("data", "", "Folder of the data, if it has moved.")
+_TEST_DATA = cli.path_flag(
+    "test_data", "", "Folder of the test images of 'plain' data, if it has moved."
+)
 flags.mark_flag_as_required("workdir")
 
 
 def main(_) -> None:
-    experiment.evaluate(pathlib.Path(_WORKDIR.value), _DATA.value)
+    experiment.evaluate(pathlib.Path(_WORKDIR.value), _DATA.value, _TEST_DATA.value)
 
 
 if __name__ == "__main__":

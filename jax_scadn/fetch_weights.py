@@ -3,6 +3,10 @@
 VGG-19 for perceptual distances; see `networks.pretrained.vgg19_weights`.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 from jax_scadn.networks.pretrained import vgg19_weights
 from jax_scadn.runtime import cli
 

@@ -1,14 +1,16 @@
 """Lists all settings: `python -m jax_scadn.list_settings --output=docs/settings.md`."""
 
-import pathlib
+from jax_scadn.runtime import startup  # noqa: F401
 
-from absl import flags
+# isort: split
+
+import pathlib
 
 from jax_scadn import methods
 from jax_scadn.runtime import cli, files
 from jax_scadn.settings import table
 
-_OUTPUT = flags.DEFINE_string("output", None, "Markdown file; default: print.")
+_OUTPUT = cli.path_flag("output", None, "Markdown file; default: print.")
 
 
 def main(_) -> None:

@@ -5,6 +5,10 @@ line (also in `predictions.jsonl` and `.csv` of --output) and an overlay of its
 anomaly map, all on the one colour scale that was calibrated on normal images.
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import pathlib
 import signal
 
@@ -13,9 +17,9 @@ from absl import flags
 from jax_scadn.detection import detector, prediction
 from jax_scadn.runtime import cli
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "What jax_scadn.train wrote.")
-_INPUT = flags.DEFINE_string("input", None, "An image, a folder or a pattern.")
-_OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for what is written.")
+_WORKDIR = cli.path_flag("workdir", None, "What jax_scadn.train wrote.")
+_INPUT = cli.path_flag("input", None, "An image, a folder or a pattern.")
+_OUTPUT = cli.path_flag("output", "predictions", "Folder for what is written.")
 _OVERLAYS = flags.DEFINE_bool("overlays", True, "Write a picture for each image.")
 flags.mark_flags_as_required(["workdir", "input"])
 
@@ -23,7 +27,7 @@ flags.mark_flags_as_required(["workdir", "input"])
 def main(_) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     trained = detector.load(_WORKDIR.value)
-    output = pathlib.Path(_OUTPUT.value).expanduser()
+    output = pathlib.Path(_OUTPUT.value)
     paths = prediction.find(_INPUT.value, output)
     failed = prediction.predict(trained, paths, output, _OVERLAYS.value)
     return 1 if failed else 0

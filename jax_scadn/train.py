@@ -4,9 +4,11 @@ Run the same command again to resume from the last checkpoint. At the end the de
 is calibrated on normal images and, if there are test images, evaluated.
 """
 
-import pathlib
+from jax_scadn.runtime import startup  # noqa: F401
 
-from absl import flags
+# isort: split
+
+import pathlib
 
 from jax_scadn import methods
 from jax_scadn.experiments import experiment
@@ -14,7 +16,7 @@ from jax_scadn.runtime import cli
 
 cli.config_flag()
 cli.cluster_flags()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )
 

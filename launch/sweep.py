@@ -12,8 +12,13 @@ array, from the index of a Kubernetes Job, or from --task and --tasks.
     python -m jax_scadn.compare runs/mvtec
 """
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import os
 import pathlib
+import shlex
 from collections.abc import Mapping
 
 from absl import flags
@@ -24,7 +29,7 @@ from jax_scadn.runtime import cli, errors
 
 cli.config_flag()
 cli.cluster_flags()
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = cli.path_flag(
     "workdir", "", "Where everything is written; default: runs/<name>[/<category>]."
 )
 _SWEEP = flags.DEFINE_multi_string("sweep", [], "FIELD=VALUE,VALUE; may be repeated.")
@@ -83,7 +88,8 @@ def main(_) -> int:
     todo = ablation.unfinished(mine)
     print(f"task {task} of {tasks}: {len(todo)} of {len(mine)} trainings to run")
     failed = [reason for training in todo for reason in ablation.train([training])]
-    print(f"task {task} of {tasks} is done; python -m jax_scadn.compare {workdir}")
+    quoted = shlex.quote(str(workdir))
+    print(f"task {task} of {tasks} is done; python -m jax_scadn.compare {quoted}")
     return 1 if failed else 0
 
 

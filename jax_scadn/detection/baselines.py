@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
 
 from jax_scadn import methods
 from jax_scadn.data import records
-from jax_scadn.detection import calibration
+from jax_scadn.detection import by_defect, calibration
 from jax_scadn.detection.detector import Detector
 from jax_scadn.methods import base, reference_images
 from jax_scadn.settings import resolve
@@ -20,79 +18,74 @@ from jax_scadn.training import closed_form, protocol
 
 
 class Baseline(NamedTuple):
-    """Maps and scores of the test images.
+    """Scores and metrics of the test images; their maps are not kept.
 
     Attributes:
-      maps: (m, H, W) float32.
       scores: (m,) float32.
-      normal_maps: (n, H, W) of held-out images, for thresholds; None without.
+      metrics: see `by_defect.table`; None without truth.
     """
 
-    maps: np.ndarray
     scores: np.ndarray
-    normal_maps: np.ndarray | None
+    metrics: dict[str, Any] | None
 
-    def map_threshold(self, rate: float) -> float | None:
-        """See `calibration.threshold`; training images could not give it.
 
-        Each of them is its own nearest image.
-        """
-        if self.normal_maps is None:
-            return None
-        return calibration.threshold(self.normal_maps, rate)
+_computed: dict[tuple, dict[str, Baseline]] = {}  # of the last data set only
 
 
 def of_dataset(
-    dataset: records.Dataset, config: ml_collections.ConfigDict
+    dataset: records.Dataset,
+    truth: by_defect.Truth | None,
+    config: ml_collections.ConfigDict,
+    rate: float,
 ) -> dict[str, Baseline]:
-    """Scores of 'mean image' and 'nearest image' on the test images of a data set.
+    """Scores 'mean image' and 'nearest image' on the test images of a data set.
 
     What was computed for the same images in this process is not computed again: the
     variants of an ablation share it.
 
     Args:
       dataset: with training images.
+      truth: of its test images; None in a process that needs no metrics.
       config: resolved settings whose `data` the data set came from.
+      rate: share of the pixels of held-out images above the threshold of the maps.
     """
     splits = (dataset.train, dataset.held_out, dataset.test)
-    paths = json.dumps([[_stamp(p) for p in split.paths] for split in splits])
-    seen = (config.data.size, config.data.channels, config.scoring.images_per_call)
-    return dict(_computed(_Key(dataset, (config.data.path, paths, *seen))))
+    settings = (config.data.size, config.data.channels, config.scoring.images_per_call)
+    items = tuple(tuple(map(_stamps, split.items)) for split in splits)
+    key = (config.data.path, items, *settings, rate)
+    if key not in _computed:
+        _computed.clear()
+        _computed[key] = {
+            f"{kind} image": _baseline(dataset, truth, kind, *settings, rate)
+            for kind in reference_images.KINDS
+        }
+    return dict(_computed[key])
 
 
-def _stamp(path: str) -> tuple[str, ...]:
+def _stamps(item: records.Item) -> tuple:
+    """What tells an item from another one, or from what it was before."""
+    mask = _stamp(item.mask_path) if item.mask_path else ()
+    return item.label, item.defect, _stamp(item.path), mask
+
+
+def _stamp(path: str) -> tuple[str | int, ...]:
     """A file's name, size and time of change; the name of what is not a file."""
     try:
         status = os.stat(path)
     except OSError:
         return (path,)
-    return path, str(status.st_size), str(status.st_mtime_ns)
+    return path, status.st_size, status.st_mtime_ns
 
 
-class _Key:
-    """A data set that is equal to others of the same images."""
-
-    def __init__(self, dataset: records.Dataset, seen: tuple):
-        self.dataset = dataset
-        self.seen = seen
-
-    def __eq__(self, other):
-        return self.seen == other.seen
-
-    def __hash__(self):
-        return hash(self.seen)
-
-
-@functools.lru_cache(maxsize=1)
-def _computed(key: _Key) -> dict[str, Baseline]:
-    _, _, size, channels, images_per_call = key.seen
-    return {
-        f"{kind} image": _score(key.dataset, kind, size, channels, images_per_call)
-        for kind in reference_images.KINDS
-    }
-
-
-def _score(dataset, kind, size, channels, images_per_call) -> Baseline:
+def _baseline(
+    dataset: records.Dataset,
+    truth: by_defect.Truth | None,
+    kind: str,
+    size: int,
+    channels: int,
+    images_per_call: int,
+    rate: float,
+) -> Baseline:
     config = methods.default("reference_images")
     for field, value in (
         ("reference.kind", kind),
@@ -107,12 +100,24 @@ def _score(dataset, kind, size, channels, images_per_call) -> Baseline:
         stage, dataset.train, protocol.EMPTY, config.seed, images_per_call
     )
     detector = Detector(config, {base.FROZEN: {}, stage.name: fitted})
+    # Of held-out images only: each training image is its own nearest image.
+    threshold = None
+    if len(dataset.held_out):
+        normal, _ = _scored(detector, dataset.held_out)
+        threshold = calibration.threshold(np.stack(normal), rate)
+        del normal
+    maps, scores = _scored(detector, dataset.test)
+    if truth is None:
+        return Baseline(scores, None)
+    return Baseline(scores, by_defect.table(truth, maps, scores, threshold))
 
-    def scored(split):
-        batches = [scored for _, scored in detector.score_split(split)]
-        maps = np.concatenate([batch.maps for batch in batches])
-        return maps, np.concatenate([batch.scores for batch in batches])
 
-    maps, scores = scored(dataset.test)
-    normal = scored(dataset.held_out)[0] if len(dataset.held_out) else None
-    return Baseline(maps, scores, normal)
+def _scored(
+    detector: Detector, split: records.Split
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The maps and scores of a split."""
+    maps, scores = [], []
+    for _, scored in detector.score_split(split):
+        maps.extend(scored.maps)
+        scores.append(scored.scores)
+    return maps, np.concatenate(scores)

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from jax_scadn.detection import calibration as calibration_lib
 from jax_scadn.detection import finite
 from jax_scadn.detection.calibration import Calibration
 from jax_scadn.methods import base
-from jax_scadn.runtime import distributed, errors, files, sharding
+from jax_scadn.runtime import distributed, errors, files, paths, sharding
 from jax_scadn.scoring.merging import Scored
 from jax_scadn.settings import files as settings_files
 from jax_scadn.training import checkpoints
@@ -300,17 +301,17 @@ def load(workdir: str | pathlib.Path) -> Detector:
     Raises:
       errors.UserError: there is none, or it cannot be read.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = pathlib.Path(paths.local(str(workdir)))
     config = methods.read(workdir / CONFIG)
     folder = workdir / "detector"
     try:
-        values = json.loads((folder / _CALIBRATION).read_text())
+        values = json.loads((folder / _CALIBRATION).read_text(encoding="utf-8"))
         digest = values.pop(_DIGEST, None)
         calibration = calibration_lib.parse(values)
     except FileNotFoundError:
         raise errors.UserError(
             f"{workdir} has no finished training; run jax_scadn.train again with "
-            f"--workdir={workdir} to resume it"
+            f"--workdir={shlex.quote(str(workdir))} to resume it"
         ) from None
     except (ValueError, TypeError, AttributeError) as error:
         raise errors.UserError(

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import ml_collections
 import numpy as np
+from absl import logging
 from sklearn import neighbors
 
 from jax_scadn.data import images as images_lib
-from jax_scadn.data import records
-from jax_scadn.detection import baselines
+from jax_scadn.data import records, sources
+from jax_scadn.detection import baselines, by_defect, image_scores
 from jax_scadn.detection.detector import Detector
-from jax_scadn.reports import figures, metrics, tables, uncertainty
-from jax_scadn.runtime import distributed, errors, files
+from jax_scadn.reports import figures, metrics, tables
+from jax_scadn.runtime import distributed, memory
 
 STEM = "results"
-SCORES = "images.csv"
-ALL = "all"
+ALL = by_defect.ALL
 NEIGHBOURS = 4  # training images next to an anomalous one
+PIXEL_BYTES = 16  # of a test image, for map, mask and metrics of one detector
 # Metric -> heading of its column.
 COLUMNS = {
     ("image", "auroc"): "image AUROC",
@@ -35,45 +35,18 @@ COLUMNS = {
 }
 
 
-class ImageScores(NamedTuple):
-    """Image scores by detector.
-
-    Attributes:
-      paths: (n,) by which the images of two runs are paired.
-      labels: (n,) bool, True where anomalous.
-      scores: by detector, (n,) float64, in which the detector's float32 are exact.
-    """
-
-    paths: list[str]
-    labels: np.ndarray
-    scores: dict[str, np.ndarray]
-
-
-class Detection(NamedTuple):
-    """Maps and scores of one detector.
-
-    Attributes:
-      maps: (H, W) anomaly map of each; None where a method has image scores only.
-      scores: (n,).
-      map_threshold: a pixel above it is called anomalous; None if it is not known.
-    """
-
-    maps: Sequence[np.ndarray] | None
-    scores: np.ndarray
-    map_threshold: float | None
-
-
 def evaluate(
     detector: Detector, dataset: records.Dataset, folder: pathlib.Path
 ) -> dict[str, Any] | None:
     """Scores the test split, and writes tables, a ROC plot and contact sheets.
 
-    All processes score; only process 0 writes.
+    All processes score; only process 0 writes. The maps of one detector at a time are
+    in memory; a warning says if they may not fit.
 
     Args:
       detector: calibrated.
       dataset: its training images are those of the baselines.
-      folder: gets `results.json`, `.csv`, `.md`, `images.csv` (`read_scores`),
+      folder: gets `results.json`, `.csv`, `.md`, `images.csv` (`image_scores`),
         `roc.png` and `sheet.png`; where the method has a code for each image, also
         `neighbours.png`: the anomalous images of the sheet next to the training images
         whose codes are the nearest.
@@ -86,36 +59,27 @@ def evaluate(
       where a class has too few images. None in another process than 0.
     """
     test, config, calibration = dataset.test, detector.config, detector.calibration
+    title = detector.method.title
     shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
-    maps, scores, means, drawn = [], [], [], {}
-    for indices, scored in detector.score_split(test):
-        if not distributed.is_primary():
-            continue
-        maps.extend([] if scored.maps is None else scored.maps)
-        scores.append(scored.scores)
-        means.append(scored.scale_means)
-        drawn |= {
-            index: {name: picture[n] for name, picture in scored.pictures.items()}
-            for n, index in enumerate(indices.tolist())
-            if index in shown
-        }
+    if distributed.is_primary():
+        _warn_if_too_large(test, config.data)
+    scored = _score(detector, test, shown)
     anomalous = [i for i in shown if test.labels[i] == records.ANOMALOUS]
     neighbours = None
     if anomalous and detector.has_embeddings:
         neighbours = _neighbours(detector, dataset.train, test.subset(anomalous))
-    references = baselines.of_dataset(dataset, config)
-    if not distributed.is_primary():
+    references = baselines.of_dataset(
+        dataset,
+        scored and scored.truth,
+        config,
+        calibration.pixel_false_alarm_rate,
+    )
+    if scored is None:
         return None
-    scores = np.concatenate(scores)
-    masks = _masks(test)
-    title = detector.method.title
-    rate = calibration.pixel_false_alarm_rate
-    detections = {title: Detection(maps or None, scores, calibration.map_threshold)}
+    scores, detectors = {title: scored.scores}, {title: scored.metrics}
     for name, reference in references.items():
-        detections.setdefault(
-            name,
-            Detection(reference.maps, reference.scores, reference.map_threshold(rate)),
-        )
+        scores.setdefault(name, reference.scores)
+        detectors.setdefault(name, reference.metrics)
     results = {
         "name": config.name,
         "dataset": dataset.name,
@@ -131,39 +95,34 @@ def evaluate(
             "test_normal": int(np.sum(test.labels == records.NORMAL)),
             "test_anomalous": int(np.sum(test.labels == records.ANOMALOUS)),
         },
-        "detectors": {
-            name: _by_defect(test, masks, detection)
-            for name, detection in detections.items()
-        },
-        "merges": _merges(test.labels, means, detector.statistics),
+        "detectors": detectors,
+        "merges": _merges(test.labels, scored.means, detector.statistics),
         "threshold": {
             "value": calibration.threshold,
             "images": calibration.threshold_images,
             "held_out": calibration.held_out,
             "false_alarm_rate_wanted": calibration.false_alarm_rate,
-            **_of_each_label(scores > calibration.threshold, test.labels),
+            **_of_each_label(scored.scores > calibration.threshold, test.labels),
         },
-        "map_threshold": _at_map_threshold(maps, test.labels, calibration),
+        "map_threshold": scored.at_map_threshold,
         "parameters": detector.parameter_counts(),
     }
-    every = {name: detection.scores for name, detection in detections.items()}
     figures.roc_plot(
-        {name: (test.labels, values) for name, values in every.items()},
+        {name: (test.labels, values) for name, values in scores.items()},
         folder / "roc.png",
     )
     sheet = [
         figures.Row(
             image=images_lib.as_float(test[i].image),
-            reconstructions=drawn[i],
-            anomaly_map=maps[i],
-            segmentation=maps[i] > calibration.map_threshold,
+            reconstructions=scored.pictures[i],
+            anomaly_map=map_hw,
+            segmentation=map_hw > calibration.map_threshold,
             mask=test[i].mask,
             label=_label(test.items[i]),
-            score=float(scores[i]),
-            anomalous=bool(scores[i] > calibration.threshold),
+            score=float(scored.scores[i]),
+            anomalous=bool(scored.scores[i] > calibration.threshold),
         )
-        for i in shown
-        if maps
+        for i, map_hw in scored.shown_maps.items()
     ]
     if sheet:
         figures.contact_sheet(
@@ -175,39 +134,10 @@ def evaluate(
             neighbours,
             folder / "neighbours.png",
         )
-    _write_scores(test, every, folder / SCORES)
+    image_scores.write(test, scores, folder)
     # Last: where the tables are, the rest is, too.
     tables.write(results, rows(results), folder, STEM)
     return results
-
-
-def read_scores(folder: pathlib.Path) -> ImageScores:
-    """Reads `images.csv` from the folder that `evaluate` wrote into.
-
-    Raises:
-      errors.UserError: the file is missing or damaged.
-    """
-    path = folder / SCORES
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *images = csv.reader(file, strict=True)
-        paths, _, labels, *columns = zip(*images, strict=True)
-        return ImageScores(
-            paths=list(paths),
-            labels=np.array(labels, np.int32).astype(bool),
-            scores={
-                name: np.array(column, np.float64)
-                for name, column in zip(header[3:], columns, strict=True)
-            },
-        )
-    except FileNotFoundError:
-        raise errors.UserError(
-            f"{path} does not exist: run jax_scadn.evaluate on this work directory"
-        ) from None
-    except (ValueError, csv.Error) as error:
-        raise errors.UserError(
-            f"{path} is damaged ({error}): run jax_scadn.evaluate again"
-        ) from error
 
 
 def trained(results: dict[str, Any]) -> dict[str, Any]:
@@ -218,8 +148,8 @@ def trained(results: dict[str, Any]) -> dict[str, Any]:
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """The table of one category: each kind of defect, then all, with the baselines."""
     table = []
-    for index, (name, by_defect) in enumerate(results["detectors"].items()):
-        for defect, values in by_defect.items():
+    for index, (name, of_kinds) in enumerate(results["detectors"].items()):
+        for defect, values in of_kinds.items():
             if defect != ALL and index > 0:
                 continue  # kinds of defects are shown for the trained detector only
             table.append({"detector": name, "defect": defect, **_cells(values)})
@@ -255,54 +185,78 @@ def _cells(values: dict[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def _masks(test: records.Split) -> list[np.ndarray | None]:
-    """The truth of each image's pixels; None where it is not known."""
-    masks = []
-    for record in test:
-        if record.mask is None and record.label == records.NORMAL:
-            masks.append(np.zeros(record.image.shape[:2], bool))
-        else:
-            masks.append(record.mask)
-    return masks
+class _Scored(NamedTuple):
+    """What the trained detector found.
+
+    Attributes:
+      truth: of the test images.
+      scores: (n,).
+      means: (b, K) of each batch, see `merging.Scored`.
+      metrics: see `by_defect.table`.
+      at_map_threshold: see `_at_map_threshold`.
+      shown_maps: (H, W) of the images on the sheet; empty without maps.
+      pictures: (H, W, C) of the same images, by name.
+    """
+
+    truth: by_defect.Truth
+    scores: np.ndarray
+    means: list[np.ndarray | None]
+    metrics: dict[str, Any]
+    at_map_threshold: dict[str, Any] | None
+    shown_maps: dict[int, np.ndarray]
+    pictures: dict[int, dict[str, np.ndarray]]
 
 
-def _by_defect(test: records.Split, masks, detection: Detection) -> dict[str, Any]:
-    """Metrics of each kind of defect against all normal images, and of all."""
-    defects = np.array(test.defects)
-    kinds = sorted(set(defects[test.labels == records.ANOMALOUS]))
-    chosen = {
-        f"{kind} (defect)" if kind == ALL else kind: (defects == kind)
-        | (test.labels == records.NORMAL)
-        for kind in kinds
-    }
-    if len(kinds) == 1:
-        chosen = {}  # it would be the same as all
-    chosen[ALL] = np.ones(len(test), bool)
-    table = {}
-    for kind, which in chosen.items():
-        labelled = which & (test.labels == records.ANOMALOUS)
-        known = [i for i in np.flatnonzero(which) if masks[i] is not None]
-        with_truth = any(masks[i].any() for i in known)
-        pixel = None
-        if with_truth and detection.maps is not None:
-            pixel = metrics.pixel_metrics(
-                [masks[i] for i in known],
-                [detection.maps[i] for i in known],
-                threshold=detection.map_threshold,
-            )
-        table[kind] = {
-            "images": int(which.sum() if kind == ALL else labelled.sum()),
-            "image": metrics.image_metrics(test.labels[which], detection.scores[which]),
-            "pixel": pixel,
+def _score(
+    detector: Detector, test: records.Split, shown: Sequence[int]
+) -> _Scored | None:
+    """Scores the test images and keeps the maps of `shown`; None except in process 0.
+
+    What is kept of a batch is copied, so that the rest of it is not.
+    """
+    maps, scores, means, pictures = [], [], [], {}
+    for indices, scored in detector.score_split(test):
+        if not distributed.is_primary():
+            continue
+        maps.extend([] if scored.maps is None else scored.maps)
+        scores.append(scored.scores)
+        means.append(scored.scale_means)
+        pictures |= {
+            index: {name: batch[n].copy() for name, batch in scored.pictures.items()}
+            for n, index in enumerate(indices.tolist())
+            if index in shown
         }
-    table[ALL]["image"]["auroc_interval"] = _interval(test.labels, detection.scores)
-    return table
-
-
-def _interval(labels, scores) -> list[float] | None:
-    if np.bincount(labels, minlength=2).min() < uncertainty.LEAST:
+    if not distributed.is_primary():
         return None
-    return list(uncertainty.auroc_interval(labels, scores))
+    truth, calibration = by_defect.Truth.of(test), detector.calibration
+    scores = np.concatenate(scores)
+    return _Scored(
+        truth,
+        scores,
+        means,
+        by_defect.table(truth, maps or None, scores, calibration.map_threshold),
+        _at_map_threshold(maps, test.labels, calibration),
+        {i: maps[i].copy() for i in shown if maps},
+        pictures,
+    )
+
+
+def _warn_if_too_large(test: records.Split, data: ml_collections.ConfigDict) -> None:
+    """Says so if the memory that is free is less than an evaluation needs."""
+    needed = len(test) * data.size**2 * PIXEL_BYTES / 2**20
+    if len(test) and test.cached:
+        needed += sources.memory(test.items, data)
+    free = memory.available()
+    if free is not None and free < needed:
+        logging.warning(
+            "evaluating %d images of %dx%d takes about %.0f MiB and %.0f MiB are free: "
+            "lower --config.data.size or --config.data.test_normal_limit",
+            len(test),
+            data.size,
+            data.size,
+            needed,
+            free,
+        )
 
 
 def _merges(labels, means, statistics) -> dict[str, Any] | None:
@@ -363,19 +317,6 @@ def _neighbours(
     search.fit(detector.embeddings(train))
     nearest = search.kneighbors(detector.embeddings(test), return_distance=False)
     return [[images_lib.as_float(train[i].image) for i in row] for row in nearest]
-
-
-def _write_scores(
-    test: records.Split, scores: Mapping[str, np.ndarray], path: pathlib.Path
-) -> None:
-    """A row an image; Python writes a float so that it is read back as it was."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "defect", "anomalous", *scores])
-    anomalous = (test.labels == records.ANOMALOUS).astype(int)
-    columns = [column.tolist() for column in (anomalous, *scores.values())]
-    writer.writerows(zip(test.paths, test.defects, *columns, strict=True))
-    files.write_text(path, text.getvalue())
 
 
 def _for_the_sheet(defects: Sequence[str], count: int) -> list[int]:

@@ -26,12 +26,13 @@ from jax_scadn.data import sources
 from jax_scadn.detection import evaluation
 from jax_scadn.experiments import experiment
 from jax_scadn.runtime import distributed, errors, files, lock
-from jax_scadn.settings import resolve
+from jax_scadn.settings import base, resolve
 from jax_scadn.training import protocol, vectorized
 
 BATCHING = ("vmap", "map")
 FILE = "ablation.json"
 _BASE = "base"  # the settings themselves, where only seeds vary
+_WORDS = {"true": True, "false": False}
 
 Changes = Mapping[str, Any]  # 'model.width' -> value
 
@@ -82,6 +83,10 @@ def collect(
     def add(name: str, changes: Changes) -> None:
         if name in declared:
             raise errors.UserError(f"the sweep has two variants named {name!r}")
+        if name in ("", ".", "..") or "/" in name:
+            raise errors.UserError(
+                f"variant {name!r}: the name must be one of a folder"
+            )
         declared[name] = dict(changes)
 
     if sweep is not None:
@@ -98,31 +103,49 @@ def collect(
         for point in itertools.product(*axes):
             label = ",".join([name] * bool(name) + [text for text, _, _ in point])
             values = {field: value for _, field, value in point}
+            if label in combined:
+                raise errors.UserError(f"the sweep has two variants named {label!r}")
             combined[label or _BASE] = {**changes, **values}
     return combined
 
 
 def seeds_of(file: types.ModuleType, given: Sequence[str]) -> Sequence[int]:
-    """Those given on the command line, or SEEDS of the settings file.
+    """Those given on the command line, or SEEDS of the settings file; each once.
 
     Raises:
-      errors.UserError: one of them is not an integer.
+      errors.UserError: one of them is not allowed.
     """
     try:
-        return [int(seed) for seed in given] or getattr(file, "SEEDS", (0,))
+        seeds = [int(seed) for seed in given if seed]
     except ValueError:
-        raise errors.UserError(f"--seeds={given}: must be integers") from None
+        text = ",".join(given)
+        raise errors.UserError(f"--seeds={text}: must be integers") from None
+    seeds = dict.fromkeys(seeds or getattr(file, "SEEDS", (0,)))
+    for seed in seeds:
+        if problem := base.FIELDS["seed"].problem(seed):
+            raise errors.UserError(f"--seeds={seed}: {problem}")
+    return list(seeds)
 
 
 def _axis(option: str) -> list[tuple[str, str, Any]]:
     field, equals, values = option.partition("=")
+    values = values.strip().removesuffix(",")
     if not equals or not values:
         raise errors.UserError(f"--sweep={option}: give FIELD=VALUE,VALUE")
     try:
         parsed = ast.literal_eval(f"({values},)")
-    except (SyntaxError, ValueError):  # words
-        parsed = tuple(values.split(","))
-    return [(f"{field}={value}".replace(" ", ""), field, value) for value in parsed]
+    except (SyntaxError, TypeError, ValueError):  # words
+        words = [word.strip() for word in values.split(",")]
+        parsed = [_WORDS.get(word.lower(), word) for word in words]
+    for number, value in enumerate(parsed):
+        if value in parsed[:number]:
+            raise errors.UserError(f"--sweep={option}: has the value {value} twice")
+    return [(_label(field, value), field, value) for value in parsed]
+
+
+def _label(field: str, value: Any) -> str:
+    """A part of the name of a folder."""
+    return f"{field}={value}".replace(" ", "").replace("/", "_")
 
 
 def run(
@@ -203,6 +226,8 @@ def unfinished(trainings: Sequence[Training]) -> list[Training]:
 def _tasks(config, changes, seeds, workdir: pathlib.Path) -> list[Task]:
     tasks = []
     for name, changed in changes.items():
+        if "seed" in changed:  # each of --seeds would be this one
+            raise errors.UserError(f"variant {name!r} sets seed: give --seeds instead")
         for seed in seeds:
             one = config.copy_and_resolve_references()
             one.seed = seed
@@ -228,7 +253,7 @@ def _write(changes, seeds, workdir: pathlib.Path) -> None:
     path = workdir / FILE
     noted = json.loads(json.dumps(changes))  # tuples become lists
     if path.exists():
-        before = json.loads(path.read_text())
+        before = json.loads(path.read_text(encoding="utf-8"))
         for name, changed in before["variants"].items():
             if noted.get(name, changed) != changed:
                 raise errors.UserError(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import pathlib
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +23,13 @@ from jax_scadn.settings import files, resolve
 from jax_scadn.training import closed_form, loop, protocol, vectorized
 
 _EVALUATION = "evaluation"
+# `jax_scadn.evaluate` has flags of its own, and none for most settings.
+_WORDS_OF_EVALUATE = {
+    r"--config\.data\.test_path": "--test_data",
+    r"--config\.data\.path": "--data",
+    r"set --config\.data\.category to one of": "give other --data; there are",
+    r",? or (set )?--config\..*": "",
+}
 
 
 def default_workdir(config: ml_collections.ConfigDict) -> pathlib.Path:
@@ -50,11 +60,20 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         _summarise(workdir, categories)
 
 
-def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
-    """Evaluates one trained category, or all in the work directory."""
+def evaluate(workdir: pathlib.Path, data_path: str = "", test_path: str = "") -> None:
+    """Evaluates one trained category, or all in the work directory.
+
+    Args:
+      workdir: of the training.
+      data_path: in place of `data.path`; '' = where it was.
+      test_path: in place of `data.test_path`.
+
+    Raises:
+      errors.UserError: no finished training there, or the data cannot be used.
+    """
     if (workdir / detector.CONFIG).exists():
         with lock.held(workdir):
-            _evaluate_one(workdir, data_path)
+            _evaluate_one(workdir, data_path, test_path)
         return
     folders = sorted(path.parent for path in workdir.glob(f"*/{detector.CONFIG}"))
     if not folders:
@@ -64,7 +83,7 @@ def evaluate(workdir: pathlib.Path, data_path: str = "") -> None:
     for folder in folders:
         print(folder.name)
         with lock.held(folder):
-            _evaluate_one(folder, data_path)
+            _evaluate_one(folder, data_path, test_path)
     _summarise(workdir, [folder.name for folder in folders])
 
 
@@ -180,7 +199,7 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
             f"{workdir} is finished; delete it to train again, or only "
             f"{workdir / 'detector'} to train for more steps"
         )
-        print(_results(workdir).with_suffix(".md").read_text())
+        print(_results(workdir).with_suffix(".md").read_text(encoding="utf-8"))
         return
     run = CategoryRun(config, workdir)
     _print_size(config, run.dataset)
@@ -260,18 +279,26 @@ def _print_size(config: ml_collections.ConfigDict, dataset: records.Dataset) -> 
 
 
 def _print_next(workdir: pathlib.Path) -> None:
-    print(f"next: python -m jax_scadn.evaluate --workdir={workdir}")
+    quoted = shlex.quote(str(workdir))
+    print(f"next: python -m jax_scadn.evaluate --workdir={quoted}")
     print(
-        f"      python -m jax_scadn.predict --workdir={workdir} "
+        f"      python -m jax_scadn.predict --workdir={quoted} "
         "--input=IMAGE_OR_FOLDER --output=predictions"
     )
 
 
-def _evaluate_one(workdir: pathlib.Path, data_path: str) -> None:
+def _evaluate_one(workdir: pathlib.Path, data_path: str, test_path: str) -> None:
     trained = detector.load(workdir)
-    if data_path:
-        trained.config.data.path = data_path
-    dataset = _dataset(trained.config)
+    data = trained.config.data
+    data.path = data_path or data.path
+    data.test_path = test_path or data.test_path
+    try:
+        dataset = _dataset(trained.config)
+    except errors.UserError as error:
+        message = str(error)
+        for flag, words in _WORDS_OF_EVALUATE.items():
+            message = re.sub(flag, words, message)
+        raise errors.UserError(message) from None
     if not len(dataset.test):
         raise errors.UserError(
             f"the data of {workdir} has no test images; use jax_scadn.predict"
@@ -284,20 +311,25 @@ def _print_results(results: dict[str, Any] | None, workdir: pathlib.Path) -> Non
     if results is None:
         return
     print(tables.markdown(evaluation.rows(results)))
-    at = results["threshold"]
-    print(
-        f"threshold {at['value']:.4g} from {at['images']} "
-        f"{'held-out ' if at['held_out'] else 'training '}normal images: "
-        f"{_percent(at['normal_above'])} of the normal and "
-        f"{_percent(at['anomalous_above'])} of the anomalous test images are above it"
-    )
+    print(_threshold_line(results["threshold"]))
     folder = workdir / _EVALUATION
     print(f"anomaly maps: {folder / 'sheet.png'}")
     print(f"tables and ROC plot: {folder}")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _threshold_line(at: dict[str, Any]) -> str:
+    """The threshold, and what is above it of the kinds of test images there are."""
+    kinds = {"normal": at["normal_above"], "anomalous": at["anomalous_above"]}
+    shares = " and ".join(
+        f"{100 * share:.0f} % of the {kind}"
+        for kind, share in kinds.items()
+        if not math.isnan(share)
+    )
+    return (
+        f"threshold {at['value']:.4g} from {at['images']} "
+        f"{'held-out' if at['held_out'] else 'training'} normal images: "
+        f"{shares} test images are above it"
+    )
 
 
 def _summarise(workdir: pathlib.Path, categories) -> None:
@@ -308,7 +340,7 @@ def _summarise(workdir: pathlib.Path, categories) -> None:
     for category in categories:
         path = _results(workdir / category)
         if path.exists():
-            every.append(json.loads(path.read_text()))
+            every.append(json.loads(path.read_text(encoding="utf-8")))
     if len(every) < len(categories):
         return  # a mean over some categories would mislead
     rows = evaluation.summary_rows(every)

@@ -27,7 +27,9 @@ FIELDS = {
     "encoder.name": Field(
         "efficientnet_lite0", "pretrained network", choices=tuple(weights.ENCODERS)
     ),
-    "encoder.weights": Field("", "file of its weights; '' = the pip package's"),
+    "encoder.weights": Field(
+        "", "file of its weights; '' = the pip package's", is_path=True
+    ),
     "encoder.stages": Field(
         ("stride_8", "stride_16"),
         "whose features are joined, at the size of the first",

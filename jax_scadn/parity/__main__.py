@@ -6,6 +6,10 @@ fails. SCADN's settings can be changed to see it fail: `--config.masks.mask_valu
 
 from __future__ import annotations
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import importlib
 import pathlib
 
@@ -15,7 +19,7 @@ from ml_collections import config_flags
 
 from jax_scadn import methods
 from jax_scadn.parity import report
-from jax_scadn.runtime import cli, errors
+from jax_scadn.runtime import cli, errors, paths
 from jax_scadn.settings import resolve
 
 _CONFIG = config_flags.DEFINE_config_dict("config", methods.default("scadn"))
@@ -24,7 +28,7 @@ _CONFIG = config_flags.DEFINE_config_dict("config", methods.default("scadn"))
 def main(arguments: list[str]) -> int:
     if not arguments:
         raise errors.UserError("give one file: python -m jax_scadn.parity GOLDEN.npz")
-    path = pathlib.Path(arguments[0])
+    path = pathlib.Path(paths.local(arguments[0]))
     try:
         golden = dict(np.load(path))
     except (OSError, ValueError) as error:

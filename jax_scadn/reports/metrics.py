@@ -1,17 +1,19 @@
 """Detection metrics of image scores and pixel maps; exact, with ties.
 
-All of them follow from one `ThresholdSweep` over the distinct scores: equal scores are
-detected together, in one step. An image or pixel is detected at a threshold if its
-score is equal or higher. A metric that needs both classes is NaN if one is missing.
+All of them follow from one sweep over the distinct scores, `ThresholdSweep` of images
+and `pixel_sweep.PixelSweep` of pixels: equal scores are detected together, in one step.
+An image or pixel is detected at a threshold if its score is equal or higher. A metric
+that needs both classes is NaN if one is missing.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
+
+from jax_scadn.reports import pixel_sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,24 +24,19 @@ class ThresholdSweep:
       thresholds: (t,) the distinct scores, descending.
       true_positives: (t,) int64, anomalous and detected.
       false_positives: (t,) int64, normal and detected.
-      weight: (t,) float64, sum of the detected weights; None without weights.
     """
 
     thresholds: np.ndarray
     true_positives: np.ndarray
     false_positives: np.ndarray
-    weight: np.ndarray | None
 
     @classmethod
-    def of(
-        cls, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None
-    ) -> ThresholdSweep:
+    def of(cls, labels: np.ndarray, scores: np.ndarray) -> ThresholdSweep:
         """Sorts the scores once.
 
         Args:
           labels: (n,) true where anomalous.
           scores: (n,) higher is more anomalous.
-          weights: (n,) or None.
 
         Raises:
           ValueError: shapes differ, or a score is NaN.
@@ -56,9 +53,7 @@ class ThresholdSweep:
         last_of_ties[:-1] = scores[1:] != scores[:-1]
         ends = np.flatnonzero(last_of_ties)
         true_positives = np.cumsum(labels[order])[ends]
-        weight = None if weights is None else np.cumsum(weights[order])[ends]
-        false_positives = ends + 1 - true_positives
-        return cls(scores[ends], true_positives, false_positives, weight)
+        return cls(scores[ends], true_positives, ends + 1 - true_positives)
 
     @property
     def has_both(self) -> bool:
@@ -87,49 +82,12 @@ class ThresholdSweep:
 
     def best_f1(self) -> tuple[float, float]:
         """Largest F1 and the (highest) threshold that gives it."""
-        return self._best(lambda tp, fp: 2 * tp / (tp[-1] + tp + fp))
-
-    def best_iou(self) -> tuple[float, float]:
-        """Largest intersection over union and the (highest) threshold that gives it."""
-        return self._best(lambda tp, fp: tp / (tp[-1] + fp))
-
-    def iou_above(self, threshold: float) -> float:
-        """Intersection over union of the scores above a threshold."""
-        if not self.has_both:
-            return float("nan")
-        above = np.count_nonzero(self.thresholds > threshold)
-        if not above:
-            return 0.0
-        tp, fp = self.true_positives[above - 1], self.false_positives[above - 1]
-        return float(tp / (self.true_positives[-1] + fp))
-
-    def _best(self, metric: Callable) -> tuple[float, float]:
         if not self.has_both:
             return float("nan"), float("nan")
-        values = metric(self.true_positives, self.false_positives)
+        positives = self.true_positives
+        values = 2 * positives / (positives[-1] + positives + self.false_positives)
         best = np.argmax(values)
         return float(values[best]), float(self.thresholds[best])
-
-    def partial_area(self, max_fpr: float) -> float:
-        """Area under (false positive rate, detected share of the weight) to `max_fpr`.
-
-        Divided by `max_fpr`, so that the best value is 1.
-
-        Raises:
-          ValueError: `max_fpr` is not in (0, 1].
-        """
-        if not 0 < max_fpr <= 1:
-            raise ValueError(f"max_fpr {max_fpr} is not in (0, 1]")
-        if not self.has_both:
-            return float("nan")
-        x, y = _rates(self.false_positives), _rates(self.weight)
-        # The first point at or above the limit: a rise exactly at the limit adds no
-        # area.
-        end = np.searchsorted(x, max_fpr)
-        share = (max_fpr - x[end - 1]) / (x[end] - x[end - 1])
-        y_limit = y[end - 1] + share * (y[end] - y[end - 1])
-        area = np.trapezoid(np.append(y[:end], y_limit), np.append(x[:end], max_fpr))
-        return float(area / max_fpr)
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -158,7 +116,7 @@ def pixel_metrics(
     max_fpr: float = 0.3,
     threshold: float | None = None,
 ) -> dict[str, float]:
-    """All pixel metrics, from one sort of all pixels.
+    """All pixel metrics, from one sort of all pixels; 16 bytes a pixel with the maps.
 
     Both IoU pool the pixels of all images, normal ones included: intersections and
     unions are summed before they are divided. `iou` is that of the best threshold for
@@ -172,7 +130,7 @@ def pixel_metrics(
 
     Args:
       masks: one (H, W) bool per image, True where anomalous; all False where normal.
-      maps: one (H, W) float per image; sizes may differ between images.
+      maps: one (H, W) float32 per image; sizes may differ between images.
       max_fpr: limit of AUPRO, in (0, 1].
       threshold: pixels above it are classified as anomalous, UTAD Eq. 9; or None.
 
@@ -181,15 +139,17 @@ def pixel_metrics(
       iou_threshold, and with a threshold iou_at_threshold; NaN if a class is missing.
 
     Raises:
-      ValueError: the numbers or sizes of masks and maps differ, a map has NaN, or
-        `max_fpr` is not in (0, 1].
+      ValueError: the numbers or sizes of masks and maps differ, a map is not float32
+        or has NaN, or `max_fpr` is not in (0, 1].
     """
-    sweep = _pixel_sweep(masks, maps)
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"max_fpr {max_fpr} is not in (0, 1]")
+    sweep = pixel_sweep.PixelSweep.of(masks, maps)
     iou, iou_threshold = sweep.best_iou()
     result = {
         "auroc_per_image": pixel_auroc_per_image(masks, maps),
         "auroc_pooled": sweep.auroc(),
-        "aupro": sweep.partial_area(max_fpr),
+        "aupro": sweep.aupro(max_fpr),
         "iou": iou,
         "iou_threshold": iou_threshold,
     }
@@ -205,42 +165,13 @@ def pixel_auroc_per_image(
 
     This is the number in Table 3 of the SCADN paper. Arguments: `pixel_metrics`.
     """
-    _check(masks, maps)
+    pixel_sweep.check(masks, maps)
     aurocs = [
-        ThresholdSweep.of(np.ravel(mask), np.ravel(map_hw)).auroc()
+        pixel_sweep.PixelSweep.of([mask], [map_hw], separate=False).auroc()
         for mask, map_hw in zip(masks, maps, strict=True)
         if np.any(mask) and not np.all(mask)
     ]
     return float(np.mean(aurocs)) if aurocs else float("nan")
-
-
-def _pixel_sweep(
-    masks: Sequence[np.ndarray], maps: Sequence[np.ndarray]
-) -> ThresholdSweep:
-    _check(masks, maps)
-    empty = [np.zeros(0)]  # np.concatenate refuses an empty list
-    return ThresholdSweep.of(
-        np.concatenate([np.ravel(mask).astype(bool) for mask in masks] or empty),
-        np.concatenate([np.ravel(map_hw) for map_hw in maps] or empty),
-        np.concatenate([_region_shares(mask) for mask in masks] or empty),
-    )
-
-
-def _region_shares(mask: np.ndarray) -> np.ndarray:
-    """Each pixel's share of its region, 1 / size; 0 for normal pixels; (H * W,)."""
-    regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
-    sizes = np.bincount(regions.ravel())
-    return np.append(0.0, 1 / sizes[1:])[regions.ravel()]
-
-
-def _check(masks: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> None:
-    if len(masks) != len(maps):
-        raise ValueError(f"{len(masks)} masks != {len(maps)} maps")
-    for index, (mask, map_hw) in enumerate(zip(masks, maps, strict=True)):
-        if np.ndim(mask) != 2 or np.shape(mask) != np.shape(map_hw):
-            raise ValueError(
-                f"image {index}: mask {np.shape(mask)} != map {np.shape(map_hw)}"
-            )
 
 
 def _rates(counts: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import importlib.util
 import logging as python_logging
 import os
@@ -18,7 +19,14 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from jax_scadn.runtime import compilation_cache, distributed, errors, memory
+from jax_scadn.runtime import (
+    compilation_cache,
+    distributed,
+    errors,
+    memory,
+    paths,
+    startup,
+)
 
 flags.disclaim_key_flags()  # so that --help shows --config as the caller's flag
 
@@ -32,6 +40,7 @@ _OUT_OF_MEMORY = (
     "the device is out of memory; lower the batch size of the training, "
     "--config.scoring.images_per_call or, for SCADN, --config.scoring.masks_per_call"
 )
+_ASCII = {"\N{PLUS-MINUS SIGN}": "+-", "\N{HORIZONTAL ELLIPSIS}": "..."}
 _BROKEN_PIPE = 141  # as of a process that SIGPIPE ended
 _LOST = (
     "another process has stopped, and this one cannot continue without it; run the "
@@ -48,6 +57,36 @@ def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "Settings: a file in configs/, such as configs/lace.py.",
         flag_values,
     )
+
+
+class _PathParser(flags.ArgumentParser):
+    """Paths as `paths.local` returns them."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return paths.local(argument)
+
+
+def path_flag(
+    name: str,
+    default: str | None,
+    text: str,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> flags.FlagHolder:
+    """Registers a flag that is a path: `~` is replaced, addresses are refused.
+
+    Args:
+      name: without dashes.
+      default: where it is not given.
+      text: one line for --help.
+      flag_values: that get it.
+
+    Returns:
+      As of absl's DEFINE_string.
+    """
+    serializer = flags.ArgumentSerializer()
+    return flags.DEFINE(_PathParser(), name, default, text, flag_values, serializer)
 
 
 def cluster_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -99,6 +138,9 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
       main: receives the positional arguments.
       arguments: how many of them it accepts.
     """
+    startup.answer_interrupts()
+    _replace_what_cannot_be_encoded()
+    sys.argv = [_with_home(argument) for argument in sys.argv]
     logging.set_verbosity(logging.WARNING)
     plain = python_logging.Formatter("%(levelname)s: %(message)s")
     logging.get_absl_handler().setFormatter(plain)
@@ -137,6 +179,29 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
         distributed.abort(_fail(f"{_LOST}: {str(error).splitlines()[0]}"))
     except KeyboardInterrupt:
         distributed.abort(130)
+
+
+def _with_home(argument: str) -> str:
+    """--config=FILE, which is not a `path_flag`, with `~` replaced."""
+    flag, equals, path = argument.partition("=")
+    if flag == "--config" and equals:
+        return f"{flag}={os.path.expanduser(path)}"
+    return argument
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Lets names and signs that a terminal does not know end no command."""
+
+    def replace(error: UnicodeError) -> tuple[str | bytes, int]:
+        sign = error.object[error.start]
+        if sign in _ASCII:
+            return _ASCII[sign], error.start + 1
+        return codecs.backslashreplace_errors(error)
+
+    codecs.register_error("jax_scadn", replace)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="jax_scadn")
 
 
 def _join_cluster() -> None:

@@ -92,7 +92,9 @@ def start(cluster: dict[str, Any] | None, heartbeat_timeout: int) -> None:
         )
     barrier()
     if not is_primary():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, until the process ends
+        sys.stdout = open(  # noqa: SIM115, until the process ends
+            os.devnull, "w", encoding="utf-8", errors="replace"
+        )
 
 
 def is_primary() -> bool:

@@ -50,6 +50,7 @@ class Field:
       resumable: may change when a run resumes although it is not the machine's.
       compared: runs that differ in it are different systems to `compare`; not those
         that differ in a seed, a category or the place of a file.
+      is_path: a file or folder of this machine, in which `~` is replaced.
     """
 
     default: Any
@@ -67,6 +68,7 @@ class Field:
     seen_by: str = "training"
     resumable: bool = False
     compared: bool = True
+    is_path: bool = False
 
     def __post_init__(self):
         if self.type is None:

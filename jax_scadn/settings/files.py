@@ -38,8 +38,10 @@ def read_values(path: pathlib.Path) -> dict[str, Any]:
         raise errors.UserError(f"{path} cannot be read as settings: no method")
     written = values.pop(_KEY, 1)
     if written != FORMAT:
-        age = "a newer" if isinstance(written, int) and written > FORMAT else "an older"
+        age, remedy = "an older", "train again"
+        if isinstance(written, int) and written > FORMAT:
+            age, remedy = "a newer", "update jax_scadn"
         raise errors.UserError(
-            f"{path} was written by {age} version (format {written}): train again"
+            f"{path} was written by {age} version (format {written}): {remedy}"
         )
     return values

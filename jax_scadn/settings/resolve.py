@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from jax_scadn.runtime import errors
+from jax_scadn.runtime import errors, paths
 from jax_scadn.settings.fields import Field
 
 Presets = Mapping[str, Mapping[str, Any]]
@@ -72,6 +72,8 @@ def resolve(
 ) -> ml_collections.ConfigDict:
     """Returns a copy with the preset's values in the open fields, checked.
 
+    In paths `~` is replaced.
+
     Args:
       config: as `default` made it, with changes.
       fields: all of them by full name.
@@ -82,16 +84,36 @@ def resolve(
       errors.UserError: a value that is not allowed.
     """
     config = config.copy_and_resolve_references()
+    if unpaired := sorted(flat(config).keys() ^ fields.keys()):
+        raise errors.UserError(_of_another_method(config.method, unpaired, fields))
     with config.unlocked():
         for name, value in presets.get(config.preset, {}).items():
             if get(config, name) is None:
                 put(config, name, value)
     values = flat(config)
-    for name in sorted(values.keys() ^ fields.keys()):
-        problem = "is missing" if name in fields else "is not a setting"
-        raise errors.UserError(f"--config.{name} {problem} of {config.method}")
     for name, field in fields.items():
         if problem := field.problem(values[name]):
             raise errors.UserError(f"--config.{name}={values[name]}: {problem}")
+        if field.is_path:
+            with config.unlocked():
+                put(config, name, _local(name, values[name]))
     check(config)
     return config
+
+
+def _of_another_method(
+    method: str, unpaired: list[str], fields: Mapping[str, Field]
+) -> str:
+    name = unpaired[0]
+    problem = "is missing" if name in fields else "is not a setting"
+    return (
+        f"--config.{name} {problem} of {method}; --config.method={method} alone does "
+        f"not change the method: begin the settings with methods.default({method!r})"
+    )
+
+
+def _local(name: str, path: str) -> str:
+    try:
+        return paths.local(path)
+    except errors.UserError as error:
+        raise errors.UserError(f"--config.{name}={error}") from None

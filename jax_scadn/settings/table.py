@@ -63,6 +63,8 @@ def _default(name: str, field: Field) -> str:
 def _allowed(field: Field) -> str:
     if field.choices:
         return ", ".join(map(_value, field.choices))
+    if field.is_path:
+        return "path"
     length = f"{field.length} " if field.length else ""
     kind = {int: "integer", float: "number", bool: "True, False"}.get(field.type, "")
     if field.is_sequence and kind:

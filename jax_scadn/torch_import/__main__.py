@@ -11,6 +11,10 @@ settings.
 
 from __future__ import annotations
 
+from jax_scadn.runtime import startup  # noqa: F401
+
+# isort: split
+
 import importlib
 import pathlib
 import pkgutil
@@ -52,6 +56,6 @@ def main(_) -> None:
 if __name__ == "__main__":
     cli.config_flag()
     for _network in [name for module in _METHODS.values() for name in module.NETWORKS]:
-        flags.DEFINE_string(_network, "", "A .pth file, or .npz with the same names.")
-    _WORKDIR = flags.DEFINE_string("workdir", "", "Directory of the detector.")
+        cli.path_flag(_network, "", "A .pth file, or .npz with the same names.")
+    _WORKDIR = cli.path_flag("workdir", "", "Directory of the detector.")
     cli.run(main)

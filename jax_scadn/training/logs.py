@@ -133,7 +133,7 @@ def _opened_after(path: pathlib.Path, last_step: int):
     if path.exists():
         kept = [
             line
-            for line in path.read_text().splitlines(keepends=True)
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
             if line.endswith("\n") and json.loads(line)["step"] <= last_step
         ]
         files.write_text(path, "".join(kept))

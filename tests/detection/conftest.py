@@ -9,7 +9,7 @@ from jax_scadn.detection import baselines
 @pytest.fixture(autouse=True)
 def forget_baselines():
     """Clears the cache: images of the same name differ between tests."""
-    baselines._computed.cache_clear()
+    baselines._computed.clear()
 
 
 @pytest.fixture

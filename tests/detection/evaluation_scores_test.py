@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jax_scadn.data import records
-from jax_scadn.detection import evaluation
+from jax_scadn.detection import evaluation, image_scores
 from jax_scadn.reports import uncertainty
 from jax_scadn.runtime import errors
 
@@ -136,7 +136,7 @@ def test_scores_of_each_image(tmp_path, sheet, monkeypatch):
     assert [row["anomalous"] for row in rows] == ["0", "0", "1", "1", "1"]
     assert [row["defect"] for row in rows] == list(defects)
     assert rows[0]["SCADN"] == "0.10000000149011612"
-    paths, labels, scores = evaluation.read_scores(tmp_path)
+    paths, labels, scores = image_scores.read(tmp_path)
     assert paths == [
         f"test/{defect}/{value}.png"
         for defect, value in zip(defects, evaluation_stub.MEANS, strict=True)
@@ -149,7 +149,7 @@ def test_scores_of_each_image(tmp_path, sheet, monkeypatch):
 
 def test_scores_that_cannot_be_read(tmp_path):
     with pytest.raises(errors.UserError, match=r"images\.csv does not exist: run"):
-        evaluation.read_scores(tmp_path)
+        image_scores.read(tmp_path)
     header = "path,defect,anomalous,SCADN\n"
     for text in (
         "",
@@ -165,7 +165,7 @@ def test_scores_that_cannot_be_read(tmp_path):
     ):
         (tmp_path / "images.csv").write_text(text)
         with pytest.raises(errors.UserError, match=r"images\.csv is damaged") as caught:
-            evaluation.read_scores(tmp_path)
+            image_scores.read(tmp_path)
         assert "\n" not in str(caught.value)
 
 

@@ -4,14 +4,17 @@ import csv
 import dataclasses
 import json
 import pathlib
+import weakref
 
 import evaluation_stub
 import numpy as np
 import pytest
+from absl import logging
 
 from jax_scadn.data import records
-from jax_scadn.detection import evaluation
+from jax_scadn.detection import baselines, evaluation
 from jax_scadn.reports import figures
+from jax_scadn.runtime import memory
 
 
 def test_results_and_files(tmp_path):
@@ -187,3 +190,48 @@ def test_summary_of_saved_results(tmp_path, sheet):
     rows = evaluation.summary_rows([saved, saved])
     assert rows[2]["image AUROC"] == 1
     assert "AUPRO" not in rows[2]
+
+
+def test_maps_are_freed_before_those_of_the_baselines(tmp_path, sheet, monkeypatch):
+    stub, seen = evaluation_stub.Stub(evaluation__sheet_rows=2), []
+    score_split, of_dataset = stub.score_split, baselines.of_dataset
+
+    def watched(split):
+        for indices, scored in score_split(split):
+            seen.append(weakref.ref(scored.maps))
+            yield indices, scored
+
+    def freed(*arguments):
+        assert len(seen) == len(evaluation_stub.MEANS)
+        assert not any(reference() is not None for reference in seen)
+        return of_dataset(*arguments)
+
+    stub.score_split = watched
+    monkeypatch.setattr(baselines, "of_dataset", freed)
+    evaluation.evaluate(stub, evaluation_stub.dataset(), tmp_path)
+    assert len(sheet.rows) == 2
+
+
+def test_too_little_memory_is_said_before_the_start(tmp_path, sheet, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *values: warnings.append(text % values)
+    )
+    stub = evaluation_stub.Stub()
+    # Five images of 32 x 32 pixels: 16 bytes, and a cache of 1, and 1 for three masks.
+    needed = 5 * 32**2 * 16 + 5 * 32**2 + 3 * 32**2
+    for free in (None, needed / 2**20):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        evaluation.evaluate(stub, evaluation_stub.dataset(), tmp_path)
+    assert not warnings
+
+    def score_split(split):
+        raise OSError("scoring")
+
+    stub.score_split = score_split
+    monkeypatch.setattr(memory, "available", lambda: (needed - 1) / 2**20)
+    with pytest.raises(OSError, match="scoring"):
+        evaluation.evaluate(stub, evaluation_stub.dataset(), tmp_path)
+    (warning,) = warnings
+    assert "5 images of 32x32" in warning
+    assert "--config.data.size or --config.data.test_normal_limit" in warning

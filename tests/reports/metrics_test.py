@@ -131,7 +131,7 @@ def test_equal_scores():
         "f1_threshold": 0.25,
     }
     masks = [np.eye(3, dtype=bool)]
-    result = metrics.pixel_metrics(masks, [np.full((3, 3), 0.5)])
+    result = metrics.pixel_metrics(masks, [np.full((3, 3), 0.5, np.float32)])
     assert result["auroc_per_image"] == result["auroc_pooled"] == 0.5
     assert result["aupro"] == pytest.approx(0.15)  # the diagonal, half of max_fpr
     assert result["iou"] == pytest.approx(1 / 3)
@@ -140,7 +140,7 @@ def test_equal_scores():
 
 def test_a_perfect_detector_has_one_in_every_metric():
     masks = [np.eye(4, dtype=bool), np.zeros((4, 4), bool)]
-    maps = [mask * 0.5 for mask in masks]
+    maps = [mask * np.float32(0.5) for mask in masks]
     assert metrics.pixel_metrics(masks, maps, threshold=0.4) == {
         "auroc_per_image": 1,
         "auroc_pooled": 1,
@@ -163,7 +163,10 @@ def test_a_perfect_detector_has_one_in_every_metric():
 )
 def test_iou_at_a_threshold_by_hand(threshold, iou):
     masks = [np.array([[1, 1, 1, 0]], bool), np.zeros((1, 4), bool)]
-    maps = [np.array([[0.9, 0.7, 0.1, 0.7]]), np.array([[0.1, 0.0, 0.7, 0.2]])]
+    maps = [
+        np.array([[0.9, 0.7, 0.1, 0.7]], np.float32),
+        np.array([[0.1, 0.0, 0.7, 0.2]], np.float32),
+    ]
     result = metrics.pixel_metrics(masks, maps, threshold=threshold)
     assert result["iou_at_threshold"] == pytest.approx(iou)
     assert result["iou_at_threshold"] <= result["iou"]
@@ -184,7 +187,7 @@ def test_a_missing_class_is_nan(labels):
     assert len(result) == 4
     assert all(math.isnan(value) for value in result.values())
     masks = [np.full((2, 2), label, bool) for label in labels]
-    maps = [np.ones((2, 2)) for _ in labels]
+    maps = [np.ones((2, 2), np.float32) for _ in labels]
     result = metrics.pixel_metrics(masks, maps, threshold=0.5)
     assert len(result) == 6
     assert all(math.isnan(value) for value in result.values())
@@ -195,7 +198,7 @@ def test_aupro_counts_regions_and_not_pixels():
     mask = np.zeros((5, 5), bool)
     mask[[0, 1, 2, 3], [0, 1, 2, 3]] = True
     mask[0, 4] = True
-    map_hw = np.zeros((5, 5))
+    map_hw = np.zeros((5, 5), np.float32)
     map_hw[0, 4] = 3  # the small region, first
     map_hw[4, :2] = 2  # two of the 20 normal pixels: FPR 0.1
     map_hw[mask] = np.maximum(map_hw[mask], 1)  # then the diagonal
@@ -210,7 +213,7 @@ def test_aupro_counts_regions_and_not_pixels():
 
 def test_aupro_interpolates_within_a_tie():
     mask = np.array([[True, False, False, False]])
-    map_hw = np.array([[1.0, 1.0, 1.0, 0.0]])  # one step to FPR 2/3, overlap 1
+    map_hw = np.array([[1, 1, 1, 0]], np.float32)  # one step to FPR 2/3, overlap 1
     # A triangle up to 0.3, where the overlap is 0.45.
     assert pixel_metric("aupro", [mask], [map_hw]) == pytest.approx(0.45 / 2)
 
@@ -237,14 +240,17 @@ def test_pixel_metrics_equal_slow_ones(seed, levels):
 
 
 def test_wrong_arguments_are_refused():
-    mask, map_hw = np.ones((2, 3), bool), np.ones((2, 3))
+    mask, map_hw = np.ones((2, 3), bool), np.ones((2, 3), np.float32)
     with pytest.raises(ValueError, match=r"labels \(2,\) != scores \(3,\)"):
         metrics.image_metrics(np.zeros(2), np.zeros(3))
     with pytest.raises(ValueError, match=r"image 1: mask \(2, 3\) != map \(3, 2\)"):
         metrics.pixel_metrics([mask, mask], [map_hw, map_hw.T])
     with pytest.raises(ValueError, match="1 masks != 2 maps"):
         metrics.pixel_auroc_per_image([mask], [map_hw, map_hw])
-    with_nan = np.where(np.eye(2, 3) * [1, 0, 0], np.nan, map_hw)
+    with pytest.raises(ValueError, match="image 1: map is float64, not float32"):
+        metrics.pixel_metrics([mask, mask], [map_hw, map_hw.astype(np.float64)])
+    with_nan = map_hw.copy()
+    with_nan[0, 0] = np.nan
     with pytest.raises(ValueError, match="1 of 6 scores are NaN"):
         metrics.pixel_metrics([mask], [with_nan])
     with pytest.raises(ValueError, match="max_fpr 30"):

@@ -1,5 +1,6 @@
 """User errors on the command line print one line."""
 
+import os
 import re
 import subprocess
 import sys
@@ -30,11 +31,32 @@ def parse(monkeypatch):
         monkeypatch.delitem(sys.modules, "config_config", raising=False)
         values = flags.FlagValues()
         cli.config_flag(values)
-        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        cli.path_flag("workdir", None, "", values)
         remaining = cli.parse(argv, values)
         return remaining[1:], methods.resolve(cli.open_config())
 
     return parse_
+
+
+def test_the_home_directory_in_paths(parse, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    _, config = parse(
+        "--config=configs/lace.py",
+        "--config.data.path=~/a b",
+        "--config.data.test_path=~",
+        "--config.vgg_weights=~/vgg.pth",
+        "--config.data.flip=true",
+    )
+    assert config.data.path == "/home/me/a b"
+    assert config.data.test_path == "/home/me"
+    assert config.vgg_weights == "/home/me/vgg.pth"
+    assert config.data.flip is True
+    values = flags.FlagValues()
+    workdir = cli.path_flag("workdir", "", "", values)
+    cli.parse(["program", "--workdir=~/runs"], values)
+    assert workdir.value == "/home/me/runs"
+    assert cli._with_home("--config=~/mine.py:a") == "--config=/home/me/mine.py:a"
+    assert cli._with_home("--config.name=~") == "--config.name=~"
 
 
 def test_settings_and_remaining_arguments(parse):
@@ -81,6 +103,16 @@ def test_settings_and_remaining_arguments(parse):
         ("LACE --config.optimizer.b1=nan", "b1=nan: must be finite$"),
         ("LACE --config.masks.stripe_pairs=(2,0)", "must be at least 1$"),
         ("LACE --config.method=scdan", "must be one of: .*scadn.*dotted path"),
+        ("LACE --config.method=utad", "method=utad alone .*default\\('utad'\\)$"),
+        ("LACE --config.seed=-1", r"seed=-1: must be in \[0, 4294967295\]$"),
+        (
+            "LACE --config.seed=4294967296",
+            r"=4294967296: must be in \[0, 4294967295\]$",
+        ),
+        ("LACE --config.seed=1.5", r"--config\.seed=1\.5"),
+        ("LACE --config.data.path=gs://b/c", r"--config\.data\.path=gs://b/c: give a"),
+        ("LACE --config.vgg_weights=s3://b/c", r"--config\.vgg_weights=s3://b/c: give"),
+        ("LACE --workdir=gs://b/c", r"^gs://b/c: give a path of this machine"),
         ("LACE --wrkdir=x", "'wrkdir'. Did you mean: workdir"),
     ],
 )
@@ -218,6 +250,18 @@ def test_one_line_from_a_process(tmp_path, command, message):
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_signs_that_a_terminal_does_not_know():
+    code = (
+        "from jax_scadn.runtime import cli\n"
+        "cli.run(lambda _: print('1 \\xb1 2\\u2026', 'caf\\xe9 \\udcff'))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "1 +- 2... caf\\xe9 \\udcff\n"
 
 
 @pytest.mark.parametrize("lines", [1, 100_000])

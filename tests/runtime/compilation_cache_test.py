@@ -36,6 +36,21 @@ def run(tmp_path, **environment):
     return done.stdout.split(), [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
+# As a command: it computes twice, and knows how to draw.
+COMMAND = """
+import sys, types
+sys.modules["__main__"].__spec__ = types.SimpleNamespace(name="jax_scadn.train")
+from jax_scadn.runtime import startup
+import jax
+from jax_scadn.reports import figures
+from jax_scadn.runtime import cli
+
+def main(_):
+    for size in (3, 4):
+        jax.jit(lambda x: x @ x)(jax.numpy.ones((size, size)))
+
+cli.run(main)
+"""
 KEEP_ALL = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
 
@@ -57,11 +72,23 @@ def test_environment_variables_take_precedence(tmp_path):
     assert not files
 
 
-def test_a_read_only_directory_is_not_an_error(tmp_path):
+@pytest.mark.parametrize("name", ["XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR"])
+def test_a_directory_that_cannot_be_written_is_said_once(tmp_path, name):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    (folder, _), _ = run(tmp_path, XDG_CACHE_HOME=str(blocked), **KEEP_ALL)
-    assert folder.startswith(str(blocked))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "MPL"))}
+    environment = {"JAX_PLATFORMS": "cpu", "HOME": str(blocked), name: str(blocked)}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND],
+        cwd=ROOT,
+        env=kept | KEEP_ALL | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING: compiled programs are not kept: ")
+    assert str(blocked) in line
 
 
 @pytest.mark.parametrize("flag", [[], ["--nocompilation_cache"]])

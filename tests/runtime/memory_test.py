@@ -61,3 +61,13 @@ def test_compilations_are_reported():
     )
     jax.jit(lambda x: x + 3.25)(1.0)
     assert memory._COMPILED in heard
+
+
+def test_available_memory(tmp_path, monkeypatch):
+    meminfo = tmp_path / "meminfo"
+    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    assert memory.available() is None
+    meminfo.write_text("MemTotal: 9 kB\n")
+    assert memory.available() is None
+    meminfo.write_text("MemTotal:  4096 kB\nMemAvailable:   1536 kB\nCached: 1 kB\n")
+    assert memory.available() == 1.5

@@ -174,7 +174,8 @@ def test_groups_of_settings_are_unchanged():
     sheet = {"evaluation.after_training", "evaluation.sheet_rows"}
     assert which(lambda f: f.seen_by == "machine") == machine
     assert which(lambda f: f.may_change) == machine | sheet | {
-        "training.steps", "training.epochs", "data.path"
+        "training.steps", "training.epochs", "data.path", "data.test_path",
+        "data.categories",
     }  # fmt: skip
     assert which(lambda f: not f.tells_runs_apart) == machine | sheet | {
         "name", "seed", "vgg_weights", "data.category", "data.categories", "data.path",

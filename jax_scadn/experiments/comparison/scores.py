@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jax_scadn.detection import evaluation
+from jax_scadn.detection import image_scores
 from jax_scadn.experiments.comparison import means, runs
 from jax_scadn.reports import uncertainty
 
@@ -108,8 +108,8 @@ def _shared(
 def _read(run: runs.Run, detector: str) -> dict[tuple[str, bool], float]:
     """(path, anomalous) -> score of each test image; {} without saved scores."""
     folder = run.path / runs.EVALUATION
-    if not (folder / evaluation.SCORES).is_file():
+    if not (folder / image_scores.FILE).is_file():
         return {}
-    paths, labels, scores = evaluation.read_scores(folder)
+    paths, labels, scores = image_scores.read(folder)
     images = zip(paths, labels.tolist(), strict=True)
     return dict(zip(images, scores[detector].tolist(), strict=True))
