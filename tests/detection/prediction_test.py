@@ -193,6 +193,20 @@ def test_sixteen_bit_scores_as_eight_bit_does(tmp_path, capsys):
     assert max(line["milliseconds"] for line in lines) < 150
 
 
+def test_white_of_a_camera(tmp_path, capsys):
+    stub = Stub(batch_size=2)
+    stub.config = stub.config.copy_and_resolve_references()
+    stub.config.data.white = 4095
+    paths = [tmp_path / "12.png", tmp_path / "16.png"]
+    for path, value in zip(paths, (819, 8190), strict=True):
+        Image.fromarray(np.full((8, 8), value, np.uint16)).save(path)
+    assert prediction.predict(stub, paths, tmp_path / "out") == paths[1:]
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["score"] == pytest.approx(0.2)
+    assert "16.png" in captured.err
+    assert "--config.data.white" in captured.err
+
+
 def test_name_that_is_not_unicode(tmp_path, capsys):
     path = tmp_path / "bad\udcff.png"
     try:
