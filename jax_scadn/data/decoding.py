@@ -93,7 +93,7 @@ def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
         if tiff.is_tiff(start):
             return tiff.dimensions(file)
         with _opened(file) as image:
-            transposed = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            transposed = image.getexif().get(_EXIF_ORIENTATION) in tiff.TURNED
             return image.size[::-1] if transposed else image.size
 
 

@@ -7,6 +7,7 @@ that change what a sample means are looked at, and the strips are counted.
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 ORIENTATION, SAMPLES, ROWS, PLANES, PREDICTOR = 274, 277, 278, 284, 317
 _SUBFILE, _FILL_ORDER, _EXTRA, _FORMAT = 254, 266, 338, 339
 _STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES = 273, 279, 324, 325
-_TILE_WIDTH, _TILE_HEIGHT, _INK_SET = 322, 323, 332
+_TILE_WIDTH, _TILE_HEIGHT, _INK_SET, _XMP = 322, 323, 332, 700
+TURNED = (5, 6, 7, 8)  # orientations where rows become columns
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
 _BASE = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # samples without the extra ones
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
@@ -61,7 +63,7 @@ def dimensions(file: io.BufferedIOBase) -> tuple[int, int]:
     """Width and height in pixels of the upright picture."""
     tags = _tags(file)
     size = int(tags[WIDTH]), int(tags[HEIGHT])
-    return size[::-1] if _orientation(tags) >= 5 else size
+    return size[::-1] if _orientation(tags) in TURNED else size
 
 
 def pages(file: io.BufferedIOBase) -> int:
@@ -118,7 +120,11 @@ def _damaged(error: Exception) -> ValueError:
 
 
 def _orientation(tags) -> int:
-    return tags.get(ORIENTATION, 1)
+    """As Pillow finds it: in the XMP data if there is no tag."""
+    if ORIENTATION in tags or not isinstance(tags.get(_XMP), bytes):
+        return tags.get(ORIENTATION, 1)
+    found = re.search(rb'tiff:Orientation(?:="|>)([0-9])', tags[_XMP])
+    return int(found[1]) if found else 1
 
 
 def _many(value) -> tuple:
@@ -370,7 +376,7 @@ def _unpacked(table: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
     """Turns (height, width, c) as EXIF orientation says, like Pillow."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         values = values.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         values = values[:, ::-1]

@@ -245,3 +245,15 @@ def test_masks_of_many_bits(tmp_path):
     alpha_only = np.concatenate([np.full((8, 8, 1), 9), mask[..., 2:] * 65535], axis=2)
     path.write_bytes(tiff_writer.write(alpha_only, 16, extra=(2,)))
     np.testing.assert_array_equal(images.anomalous_pixels(path), mask[..., 2] > 0)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("written", ['="6"', ">6</tiff:Orientation>"])
+def test_orientation_in_xmp_data(tmp_path, depth, written):
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(7).integers(0, 256, (6, 8), depth)
+    xmp = f"<x tiff:Orientation{written}".encode()
+    Image.fromarray(values).save(path, tiffinfo={700: xmp})
+    assert images.dimensions(path) == (6, 8)
+    turned = np.rot90(values, -1)[1:7]
+    np.testing.assert_array_equal(images.read(path, 6, 1)[..., 0], turned)
