@@ -1,7 +1,8 @@
 """The sweep of a threshold over the pixels of many maps, in little memory.
 
 A pixel takes 8 bytes besides its map and mask: one sorted integer, with the score in
-its upper half and the region in its lower half. The counts at the thresholds are never
+its upper half and the region in its lower half. While they are made, one image at a
+time takes about 20 bytes a pixel more. The counts at the thresholds are never
 all in memory: they are computed part by part. The results are those of whole arrays,
 bit for bit.
 """
