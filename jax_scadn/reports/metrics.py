@@ -116,7 +116,7 @@ def pixel_metrics(
     max_fpr: float = 0.3,
     threshold: float | None = None,
 ) -> dict[str, float]:
-    """All pixel metrics, from one sort of all pixels; 16 bytes a pixel with the maps.
+    """All pixel metrics, from one sort of all pixels.
 
     Both IoU pool the pixels of all images, normal ones included: intersections and
     unions are summed before they are divided. `iou` is that of the best threshold for

@@ -1,7 +1,8 @@
 """The sweep of a threshold over the pixels of many maps, in little memory.
 
 A pixel takes 8 bytes besides its map and mask: one sorted integer, with the score in
-its upper half and the region in its lower half. The counts at the thresholds are never
+its upper half and the region in its lower half. While they are made, one image at a
+time takes about 20 bytes a pixel more. The counts at the thresholds are never
 all in memory: they are computed part by part. The results are those of whole arrays,
 bit for bit.
 """
@@ -29,13 +30,13 @@ class _Part(NamedTuple):
       keys: (t,) of the last pixel that is detected.
       true_positives: (t,) int64, anomalous and detected.
       false_positives: (t,) int64, normal and detected.
-      weight: (t,) float64, sum of the detected weights.
+      weight: (t,) float64, sum of the detected weights; None where it is not needed.
     """
 
     keys: np.ndarray
     true_positives: np.ndarray
     false_positives: np.ndarray
-    weight: np.ndarray
+    weight: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +153,12 @@ class PixelSweep:
         if not self.has_both:
             return float("nan")
         count, regions = 1, 0.0  # the last piece ends at or above the limit
-        for part in self._parts():
+        for part in self._parts(weighted=True):
             count += np.count_nonzero(part.false_positives / self.negatives < max_fpr)
             regions = part.weight[-1]
         points = (
             (part.false_positives / self.negatives, part.weight / regions)
-            for part in self._parts()
+            for part in self._parts(weighted=True)
         )
         return _area(_up_to(max_fpr, _joined(points)), count) / max_fpr
 
@@ -170,23 +171,22 @@ class PixelSweep:
             last[: following.size] = (keys[: following.size] ^ following) >> _BITS
             yield keys, last
 
-    def _parts(self) -> Iterator[_Part]:
+    def _parts(self, weighted: bool = False) -> Iterator[_Part]:
         """The sweep, some thresholds after the others."""
         detected, true, weight = 0, 0, 0.0
         for keys, last in self._keys():
             regions = _regions(keys)
             ends = np.flatnonzero(last)
             trues = true + np.cumsum(regions > 0)
-            # The sum goes on in the same order, so that it is rounded in the same way.
-            weights = np.cumsum(np.append(weight, self.weights[regions]))[1:]
+            weights = None
+            if weighted:
+                # One sum in one order, so that it is rounded as that of a whole array.
+                sums = np.cumsum(np.append(weight, self.weights[regions]))[1:]
+                weights, weight = sums[ends], sums[-1]
             if ends.size:
-                yield _Part(
-                    keys[ends],
-                    trues[ends],
-                    detected + ends + 1 - trues[ends],
-                    weights[ends],
-                )
-            detected, true, weight = detected + keys.size, trues[-1], weights[-1]
+                falses = detected + ends + 1 - trues[ends]
+                yield _Part(keys[ends], trues[ends], falses, weights)
+            detected, true = detected + keys.size, trues[-1]
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:

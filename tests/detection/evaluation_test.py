@@ -198,8 +198,10 @@ def test_maps_are_freed_before_those_of_the_baselines(tmp_path, sheet, monkeypat
 
     def watched(split):
         for indices, scored in score_split(split):
-            seen.append(weakref.ref(scored.maps))
-            yield indices, scored
+            maps = scored.maps.copy()  # views of it hold this array
+            seen.append(weakref.ref(maps))
+            yield indices, scored._replace(maps=maps)
+            del maps
 
     def freed(*arguments):
         assert len(seen) == len(evaluation_stub.MEANS)
