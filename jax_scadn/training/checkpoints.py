@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import gc
 import hashlib
+import logging as python_logging
+import os
 import pathlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from jax_scadn.runtime import errors
+
+_MACHINE = "machine"
 
 
 class _Manager(ocp.CheckpointManager):
@@ -44,8 +55,9 @@ class Checkpoints:
             enable_async_checkpointing=False,
             cleanup_tmp_directories=True,
         )
-        self._last = _Manager(self.folder / "last", options=options)
-        self._best = _Manager(self.folder / "best", options=options)
+        with _quiet():
+            self._last = _Manager(self.folder / "last", options=options)
+            self._best = _Manager(self.folder / "best", options=options)
 
     @property
     def last_step(self) -> int | None:
@@ -73,7 +85,7 @@ class Checkpoints:
             step,
             state=ocp.args.StandardSave(state),
             data=ocp.args.JsonSave(iterator.get_state()),
-            origin=ocp.args.JsonSave({"sha256": origin}),
+            origin=ocp.args.JsonSave({"sha256": origin, _MACHINE: machine()}),
         )
 
     def restore(self, like: Any, iterator: grain.DatasetIterator, origin: str) -> Any:
@@ -87,37 +99,43 @@ class Checkpoints:
         Raises:
           errors.UserError: the saved state does not fit, or has another origin.
         """
-        step = self._last.latest_step()
-        try:
-            saved = self._last.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(like),
-                    data=ocp.args.JsonRestore(),
-                    origin=ocp.args.JsonRestore(),
-                ),
+
+        def read() -> Any:
+            saved = self._restore(
+                self._last,
+                state=ocp.args.StandardRestore(like),
+                data=ocp.args.JsonRestore(),
+                origin=ocp.args.JsonRestore(),
             )
-            if saved["origin"] != {"sha256": origin}:
+            if saved["origin"]["sha256"] != origin:
                 raise errors.UserError(
                     f"{self.folder} was trained with other results of the stages "
                     "before it; delete it to train this stage again"
                 )
             iterator.set_state(saved["data"])
-            return saved["state"]
-        except (ValueError, KeyError, OSError) as error:
-            raise errors.UserError(
-                f"checkpoint {self.folder / 'last' / str(step)} cannot be restored: "
-                f"{_first_line(error)}"
-            ) from error
+            return saved["state"], saved["origin"].get(_MACHINE, "")
+
+        state, saved_on = self._read(self._last, read)
+        _compare_machines(saved_on)
+        return state
 
     @property
     def best_error(self) -> float:
-        """The lowest error that `save_best` was given; infinite before that."""
-        step = self._best.latest_step()
-        if step is None:
+        """The lowest error that `save_best` was given; infinite before that.
+
+        Raises:
+          errors.UserError: it cannot be read.
+        """
+        if self._best.latest_step() is None:
             return float("inf")
-        args = ocp.args.Composite(selection=ocp.args.JsonRestore())
-        return self._best.restore(step, args=args)["selection"]["error"]
+
+        def read() -> float:
+            args = ocp.args.JsonRestore()
+            return float(
+                self._restore(self._best, selection=args)["selection"]["error"]
+            )
+
+        return self._read(self._best, read)
 
     def save_best(self, step: int, params: Any, error: float) -> None:
         """Keeps the weights, in place of those that were best until now.
@@ -144,12 +162,28 @@ class Checkpoints:
             ) from error
 
     def restore_best(self, like: Any) -> Any | None:
-        """The weights with the lowest error; None where none were selected."""
-        step = self._best.latest_step()
-        if step is None:
+        """The weights with the lowest error; None where none were selected.
+
+        Raises:
+          errors.UserError: they cannot be read.
+        """
+        if self._best.latest_step() is None:
             return None
-        args = ocp.args.Composite(params=ocp.args.StandardRestore(like))
-        return self._best.restore(step, args=args)["params"]
+        args = ocp.args.StandardRestore(like)
+        return self._read(
+            self._best, lambda: self._restore(self._best, params=args)["params"]
+        )
+
+    def _restore(self, manager: ocp.CheckpointManager, **items) -> Any:
+        return manager.restore(manager.latest_step(), args=ocp.args.Composite(**items))
+
+    def _read(self, manager: ocp.CheckpointManager, read: Callable[[], Any]) -> Any:
+        folder = pathlib.Path(manager.directory) / str(manager.latest_step())
+        return _in_one_line(
+            read,
+            f"checkpoint {folder} cannot be restored",
+            f"delete {self.folder} to train from the start",
+        )
 
     def close(self) -> None:
         self._last.close()
@@ -182,14 +216,40 @@ def load_params(folder: pathlib.Path, sharding: jax.sharding.Sharding) -> Any:
     Raises:
       errors.UserError: nothing is there, or it cannot be read.
     """
-    try:
+
+    def read() -> Any:
         with ocp.StandardCheckpointer() as checkpointer:
-            saved = checkpointer.metadata(folder.absolute()).item_metadata.tree
-            return checkpointer.restore(folder.absolute(), abstract(saved, sharding))
-    except (AttributeError, ValueError, KeyError, OSError) as error:
-        raise errors.UserError(
-            f"the weights in {folder} cannot be read: {_first_line(error)}"
-        ) from error
+            saved = checkpointer.metadata(folder.absolute()).item_metadata
+            if saved is None:
+                raise ValueError("their names are damaged or missing")
+            like = abstract(saved.tree, sharding)
+            return checkpointer.restore(folder.absolute(), like)
+
+    return _in_one_line(read, f"the weights in {folder} cannot be read", "train again")
+
+
+def machine() -> str:
+    """What the last bits of weights depend on, besides the settings."""
+    device = jax.devices()[0]
+    text = f"{jax.device_count()} {device.device_kind}, JAX {jax.__version__}"
+    if device.platform != "cpu":
+        return text
+    if hasattr(os, "sched_getaffinity"):
+        return f"{text}, {len(os.sched_getaffinity(0))} cores"
+    return f"{text}, {os.cpu_count()} cores"
+
+
+def _compare_machines(before: str) -> None:
+    """Says so where the training began on another one."""
+    now = machine()
+    if before not in ("", now):
+        logging.log_first_n(
+            logging.WARNING,
+            "saved on %s, resumed on %s: the weights may differ in the last bits",
+            1,  # runs of an ablation would all say it
+            before,
+            now,
+        )
 
 
 def digest(tree: Any) -> str:
@@ -208,6 +268,66 @@ def abstract(tree: Any, sharding: jax.sharding.Sharding) -> Any:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
     )
+
+
+def _in_one_line(read: Callable[[], Any], problem: str, remedy: str) -> Any:
+    """What `read` returns.
+
+    Args:
+      read: reads a checkpoint.
+      problem: begins the line of an error.
+      remedy: ends it.
+
+    Raises:
+      errors.UserError: a file is damaged or missing.
+    """
+    with _quiet():
+        try:
+            return read()
+        except errors.UserError:
+            raise
+        except Exception as error:  # Orbax raises all kinds, bare ones, too
+            reason = _first_line(error)[:200]
+        gc.collect()
+    raise errors.UserError(f"{problem} ({reason}); {remedy}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Orbax's own words about damaged files."""
+    _ignore_late_words()
+    verbosity = logging.get_verbosity()
+    loops = python_logging.getLogger("asyncio")
+    level = loops.level
+    try:
+        logging.set_verbosity(logging.FATAL)
+        loops.setLevel(python_logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of what is not awaited
+            yield
+    finally:
+        loops.setLevel(level)
+        logging.set_verbosity(verbosity)
+
+
+@functools.cache
+def _ignore_late_words() -> None:
+    """A read that failed leaves coroutines behind, and threads whose loop is closed.
+
+    They print tracebacks whenever they end, after the error's line, too.
+    """
+    of_threads, of_coroutines = sys.excepthook, sys.unraisablehook
+
+    def threads(kind, error, trace):
+        if kind is not RuntimeError or str(error) != "Event loop is closed":
+            of_threads(kind, error, trace)
+
+    def coroutines(event):
+        code = getattr(event.object, "cr_code", None)
+        if code is None or "orbax" not in code.co_filename:
+            of_coroutines(event)
+
+    sys.excepthook, sys.unraisablehook = threads, coroutines
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import pathlib
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorboardX
 import tqdm
+from absl import logging
 
 from jax_scadn.runtime import errors, files
 
@@ -131,10 +133,19 @@ class NullWriter:
 def _opened_after(path: pathlib.Path, last_step: int):
     """The log, open to append, without the lines beyond a step."""
     if path.exists():
-        kept = [
-            line
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-            if line.endswith("\n") and json.loads(line)["step"] <= last_step
-        ]
+        text = path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines(keepends=True)
+        kept = [line for line in lines if _step(line) <= last_step]
+        if damaged := sum(_step(line) == math.inf for line in lines[:-1]):
+            logging.warning("%s: %d lines are damaged, dropped", path, damaged)
         files.write_text(path, "".join(kept))
     return path.open("a")
+
+
+def _step(line: str) -> float:
+    """The step of a line; infinite where it is cut or damaged."""
+    try:
+        step = json.loads(line)["step"] if line.endswith("\n") else math.inf
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf
