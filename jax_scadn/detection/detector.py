@@ -234,14 +234,14 @@ class Detector:
             finite.check_arrays(statistics, "the statistics of the training images")
         detector = Detector(self.config, self.variables, statistics)
         normal = held_out if len(held_out) else train
-        scored = [scored for _, scored in detector.score_split(normal)]
-        maps = None
-        if scored[0].maps is not None:
-            maps = np.concatenate([batch.maps for batch in scored])
+        maps, scores = [], []  # of all batches; their pictures are not kept
+        for _, batch in detector.score_split(normal):
+            maps.append(batch.maps)
+            scores.append(batch.scores)
         detector.calibration = calibration_lib.calibrate(
             self.config.calibration,
-            np.concatenate([batch.scores for batch in scored]),
-            maps,
+            np.concatenate(scores),
+            None if maps[0] is None else np.concatenate(maps),
             held_out=len(held_out) > 0,
         )
         return detector
