@@ -287,7 +287,7 @@ def _in_one_line(read: Callable[[], Any], problem: str, remedy: str) -> Any:
         except errors.UserError:
             raise
         except Exception as error:  # Orbax raises all kinds, bare ones, too
-            reason = _first_line(error)[:200]
+            reason = _first_line(error).partition(". See full")[0][:200]
         gc.collect()
     raise errors.UserError(f"{problem} ({reason}); {remedy}")
 
