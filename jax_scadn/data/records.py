@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -92,6 +94,20 @@ class Split(Sequence):
     @property
     def paths(self) -> list[str]:
         return [item.path for item in self.items]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the images' names and sizes in bytes; the same in a moved folder.
+
+        Only the names count of images that are no files.
+        """
+        hashed = hashlib.sha256()
+        folders = {os.path.dirname(path) for path in self.paths}
+        root = os.path.commonpath(folders) if folders else ""
+        for path in self.paths:
+            size = os.path.getsize(path) if os.path.isfile(path) else 0
+            name = os.path.relpath(path, root) if root else path
+            hashed.update(os.fsencode(f"{name}\0{size}\0"))
+        return hashed.hexdigest()
 
     def subset(self, indices: Sequence[int]) -> Split:
         """The items at `indices`, in that order, with the cached records."""

@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grain
@@ -23,6 +23,11 @@ from absl import logging
 from jax_scadn.runtime import errors
 
 _MACHINE = "machine"
+# What a training comes from, by name, and what is wrong if that is another one now.
+_CHANGED = {
+    "earlier": "was trained with other results of the stages before it",
+    "data": "was trained on other images: their names or sizes were not these",
+}
 
 
 class _Manager(ocp.CheckpointManager):
@@ -65,7 +70,11 @@ class Checkpoints:
         return self._last.latest_step()
 
     def save(
-        self, step: int, state: Any, iterator: grain.DatasetIterator, origin: str
+        self,
+        step: int,
+        state: Any,
+        iterator: grain.DatasetIterator,
+        origin: Mapping[str, str],
     ) -> None:
         """Keeps the training state and the position in the data.
 
@@ -75,7 +84,8 @@ class Checkpoints:
           step: of the state.
           state: to keep.
           iterator: over the data.
-          origin: `digest` of what the training depends on; see `restore`.
+          origin: what the training comes from: a hash of the results of the stages
+            before it, 'earlier', and of its images, 'data'.
 
         Raises:
           errors.UserError: it cannot be written, such as to a full disk.
@@ -85,10 +95,12 @@ class Checkpoints:
             step,
             state=ocp.args.StandardSave(state),
             data=ocp.args.JsonSave(iterator.get_state()),
-            origin=ocp.args.JsonSave({"sha256": origin, _MACHINE: machine()}),
+            origin=ocp.args.JsonSave({**origin, _MACHINE: machine()}),
         )
 
-    def restore(self, like: Any, iterator: grain.DatasetIterator, origin: str) -> Any:
+    def restore(
+        self, like: Any, iterator: grain.DatasetIterator, origin: Mapping[str, str]
+    ) -> Any:
         """The last saved state; puts the iterator where it was.
 
         Args:
@@ -107,11 +119,11 @@ class Checkpoints:
                 data=ocp.args.JsonRestore(),
                 origin=ocp.args.JsonRestore(),
             )
-            if saved["origin"]["sha256"] != origin:
-                raise errors.UserError(
-                    f"{self.folder} was trained with other results of the stages "
-                    "before it; delete it to train this stage again"
-                )
+            for name, problem in _CHANGED.items():
+                if saved["origin"][name] != origin[name]:
+                    raise errors.UserError(
+                        f"{self.folder} {problem}; delete it to train this stage again"
+                    )
             iterator.set_state(saved["data"])
             return saved["state"], saved["origin"].get(_MACHINE, "")
 

@@ -109,8 +109,11 @@ class Run:
         self._examples = pipeline.first(source, _PICTURES)
         self._selection = Selection(config, method, train, self.batch_size)
         self._folder = folder
-        # A later stage must not resume on other results of the stages before it.
-        self._origin = checkpoints_lib.digest(context.earlier)
+        # A stage must not resume on other results of the stages before it, or images.
+        self._origin = {
+            "earlier": checkpoints_lib.digest(context.earlier),
+            "data": train.fingerprint(),
+        }
 
     def open(self, stack: contextlib.ExitStack, bar: bool = True) -> None:
         """Opens the checkpoints and the log until the stack closes."""

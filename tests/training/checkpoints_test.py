@@ -14,6 +14,7 @@ from jax_scadn.training import checkpoints
 STATE = {"w": np.arange(5000, dtype=np.float32), "b": {"c": np.ones((3, 3))}}
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 LIKE = checkpoints.abstract(STATE, SHARDING)
+ORIGIN = {"earlier": "results", "data": "images"}
 DAMAGES = {
     "gone": None,
     "empty": lambda content: b"",
@@ -32,7 +33,7 @@ def saved(tmp_path_factory):
     """A training's checkpoints, and a detector's weights in `params`."""
     folder = tmp_path_factory.mktemp("saved")
     training = checkpoints.Checkpoints(folder)
-    training.save(4, STATE, iterator(), "origin")
+    training.save(4, STATE, iterator(), ORIGIN)
     training.save_best(4, STATE, 0.5)
     training.close()
     checkpoints.save_params(folder / "params", STATE)
@@ -47,7 +48,7 @@ def read(folder, part):
     try:
         if part == "last":
             assert training.last_step == 4
-            return training.restore(LIKE, iterator(), "origin")
+            return training.restore(LIKE, iterator(), ORIGIN)
         assert training.best_error == 0.5
         return training.restore_best(LIKE)
     finally:
@@ -86,3 +87,17 @@ def test_another_machine_is_said(saved, tmp_path, monkeypatch, caplog):
     assert record.getMessage() == (
         f"saved on {here}, resumed on 64 TPU: the weights may differ in the last bits"
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [("earlier", "other results of the stages before"), ("data", "on other images")],
+)
+def test_another_origin_is_refused(saved, tmp_path, changed, says):
+    shutil.copytree(saved / "last", tmp_path / "last")
+    training = checkpoints.Checkpoints(tmp_path)
+    try:
+        with pytest.raises(errors.UserError, match=says):
+            training.restore(LIKE, iterator(), ORIGIN | {changed: "others"})
+    finally:
+        training.close()
