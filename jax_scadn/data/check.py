@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -17,7 +19,7 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from jax_scadn.data import images, records, sources
+from jax_scadn.data import fitting, images, records, sources
 from jax_scadn.runtime import errors
 
 UNREADABLE = "unreadable file"
@@ -33,6 +35,7 @@ INVERTED_MASK = "mask that is mostly anomalous"
 CUT_MASK = "mask whose defect the crop cuts away"
 MORE_PAGES = "file with more pages or frames than the first, which is read"
 DARK = "16-bit images that are all dark"
+NOT_SEEN = "image of which the crop hides a part"
 NOT_TAKEN = "not taken as it lies there"
 
 _CAMERA_BITS = (8, 10, 12, 14)
@@ -76,6 +79,7 @@ def check(dataset: records.Dataset) -> list[Problem]:
                 dark &= result.deep_share < 1 / 4
     if deep and dark:
         problems += _dark(deep, dataset.white)
+    problems += _cropped(dataset)
     problems += _empty(dataset)
     problems += [Problem(NOT_TAKEN, (), note) for note in dataset.notes]
     problems += [
@@ -237,6 +241,24 @@ def _mask_problem(item: records.Item, fitted) -> Problem | None:
     return (
         Problem(kind, (item.mask_path,), f"{item.mask_path} {says}") if kind else None
     )
+
+
+def _cropped(dataset: records.Dataset) -> list[Problem]:
+    """One problem for all image files of which a part is not seen."""
+    shares = {}
+    for split in _splits(dataset).values() if dataset.fit == "crop" else ():
+        for path in filter(os.path.isfile, split.paths):
+            with contextlib.suppress(images.UnreadableImage):  # reported by `_read`
+                shares[path] = fitting.unseen(images.dimensions(path), dataset.fit)
+    cropped = [path for path, share in shares.items() if share > 0]
+    if not cropped:
+        return []
+    worst = max(cropped, key=shares.get)
+    message = (
+        f"of {len(cropped)} images up to {shares[worst]:.0%} are not seen ({worst}): "
+        "the centre is cropped, see --config.data.fit"
+    )
+    return [Problem(NOT_SEEN, (), message)]
 
 
 def _empty(dataset: records.Dataset) -> list[Problem]:

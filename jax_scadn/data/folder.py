@@ -115,9 +115,7 @@ def locate(path: str, category: str) -> pathlib.Path:
     )
 
 
-def items(
-    category: pathlib.Path, size: int, channels: int, white: int = images.WHITE
-) -> Listing:
+def items(category: pathlib.Path, size: int, channels: int, **reading) -> Listing:
     """Lists the images of one category in the MVTec AD layout, and their masks.
 
     A mask belongs to the image with the same relative directory and stem:
@@ -125,7 +123,7 @@ def items(
 
     Args:
       category: the directory that contains `train` and `test`.
-      size, channels, white: see `images.read`.
+      size, channels, **reading: arguments of `images.read`.
 
     Raises:
       errors.UserError: no images in `train/good`.
@@ -141,6 +139,7 @@ def items(
     truth, tests = category / "ground_truth", category / "test"
     masks = {_key(path, truth): path for path in reversed(notes.images(truth))}
     masks = {(folder, _without_case(stem)): p for (folder, stem), p in masks.items()}
+    item = functools.partial(_item, size=size, channels=channels, **reading)
     test_items, used = [], collections.Counter()
     test = notes.images(tests)
     for path in test:
@@ -148,13 +147,10 @@ def items(
         if folder == ".":
             continue
         mask = masks.get((folder, stem + MASK_SUFFIX), masks.get((folder, stem)))
-        item = _item(
-            path, pathlib.PurePath(folder).parts[0], size, channels, white, mask
-        )
-        used[item.mask_path] += 1
-        test_items.append(item)
+        test_items.append(item(path, pathlib.PurePath(folder).parts[0], mask=mask))
+        used[test_items[-1].mask_path] += 1
     notes.direct(tests, [path for path in test if path.parent == tests])
-    notes.normal({item.path: item.label for item in test_items}, good, tests)
+    notes.normal({one.path: one.label for one in test_items}, good, tests)
     for mask, count in used.items():
         if mask and count > 1:
             notes.add(f"{mask} belongs to {count} images of the same name")
@@ -164,7 +160,7 @@ def items(
         for (folder, stem), path in masks.items()
         if not {(folder, stem), (folder, stem.removesuffix(MASK_SUFFIX))} & keys
     )
-    train_items = [_item(path, records.GOOD, size, channels, white) for path in train]
+    train_items = [item(path, records.GOOD) for path in train]
     return Listing(train_items, test_items, tuple(unpaired), notes.lines)
 
 
@@ -210,7 +206,7 @@ class _Notes:
 
 
 def plain_items(
-    path: str, test_path: str, size: int, channels: int, white: int = images.WHITE
+    path: str, test_path: str, size: int, channels: int, **reading
 ) -> Listing:
     """Lists the images of plain directories.
 
@@ -220,7 +216,7 @@ def plain_items(
       test_path: '' or a directory of test images. Subdirectories name the defect,
         `good` the normal images. Images directly in it are anomalous, with its name
         as their defect, unless that name is `good`.
-      size, channels, white: see `images.read`.
+      size, channels, **reading: arguments of `images.read`.
 
     Raises:
       errors.UserError: a directory is missing or contains no images.
@@ -234,7 +230,8 @@ def plain_items(
             f"the directory of good images itself, or set --config.data.source=folder "
             f"for the MVTec AD layout"
         )
-    train_items = [_item(file, records.GOOD, size, channels, white) for file in train]
+    item = functools.partial(_item, size=size, channels=channels, **reading)
+    train_items = [item(file, records.GOOD) for file in train]
     if not test_path:
         return Listing(train_items, [], notes=notes.lines)
     folder = _existing(test_path, "test_path", "a directory of test images, or to ''")
@@ -242,7 +239,7 @@ def plain_items(
     for file in notes.images(folder):
         parts = file.relative_to(folder).parts
         defect = parts[0] if len(parts) > 1 else folder.absolute().name
-        test_items.append(_item(file, defect, size, channels, white))
+        test_items.append(item(file, defect))
     if not test_items:
         raise errors.UserError(
             f"{folder} contains no images: set --config.data.test_path to test images "
@@ -256,8 +253,9 @@ def _item(
     defect: str,
     size: int,
     channels: int,
-    white: int,
     mask: pathlib.Path | None = None,
+    fit: str = "crop",
+    **reading,
 ) -> records.Item:
     normal = is_normal(defect)
     if normal:
@@ -267,8 +265,12 @@ def _item(
         path=str(path),
         label=records.NORMAL if normal else records.ANOMALOUS,
         defect=defect,
-        read_image=functools.partial(images.read, path, size, channels, white),
-        read_mask=functools.partial(images.read_mask, mask, size) if mask else None,
+        read_image=functools.partial(
+            images.read, path, size, channels, fit=fit, **reading
+        ),
+        read_mask=functools.partial(images.read_mask, mask, size, fit)
+        if mask
+        else None,
         mask_path=str(mask) if mask else None,
     )
 

@@ -1,8 +1,7 @@
 """Reads, resizes and crops images.
 
 Images are returned as integers, uint8 or uint16 as they were stored, and `as_float`
-scales them to [0, 1] on the device. They are resized and cropped like torchvision's
-`Resize(size)` and `CenterCrop(size)`.
+scales them to [0, 1] on the device.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from jax_scadn.data import decoding, tiff
+from jax_scadn.data import decoding, fitting, tiff
 from jax_scadn.runtime import errors
 
 Array = TypeVar("Array")  # a NumPy or a JAX array
@@ -41,7 +40,11 @@ class UnreadableImage(errors.UserError):
 
 
 def read(
-    path: str | pathlib.Path, size: int, channels: int, white: int = WHITE
+    path: str | pathlib.Path,
+    size: int,
+    channels: int,
+    white: int = WHITE,
+    fit: str = "crop",
 ) -> np.ndarray:
     """Reads an image file.
 
@@ -52,11 +55,11 @@ def read(
 
     Args:
       path: of the file.
-      size: sides of the result, pixels: the shorter side is resized to it and the
-        longer one is cropped to its centre.
+      size: sides of the result, pixels.
       channels: 1 grey or 3 RGB.
       white: the value in files of more than 8 bit that becomes the largest one; less
         where a camera has fewer bits than its files. Floats are in [0, 1] always.
+      fit: how an image becomes square, see `fitting.fit`.
 
     Returns:
       (size, size, channels) uint8, or uint16 for images of more than 8 bit.
@@ -65,11 +68,16 @@ def read(
       UnreadableImage: the file is missing, not an image, damaged, of a kind that is not
         read right, or has values above `white`.
     """
-    return decode(_bytes(path), str(path), size, channels, white)
+    return decode(_bytes(path), str(path), size, channels, white, fit)
 
 
 def decode(
-    data: bytes, name: str, size: int, channels: int, white: int = WHITE
+    data: bytes,
+    name: str,
+    size: int,
+    channels: int,
+    white: int = WHITE,
+    fit: str = "crop",
 ) -> np.ndarray:
     """`read`, for the bytes of a file; `name` is its name in errors."""
     # Damaged bytes make Pillow raise nearly any kind of exception.
@@ -78,17 +86,17 @@ def decode(
         if isinstance(image, tiff.Deep):
             values = _without_alpha_channel(image.values)
             values = _scaled(values, image.white or white)
-            return _finish_deep(values, size, channels)
-        return _from_pillow(image, size, channels, white)
+            return _finish_deep(values, size, channels, fit)
+        return _from_pillow(image, size, channels, white, fit)
     except Exception as error:
         raise _unreadable(name, error) from error
 
 
-def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
+def read_mask(path: str | pathlib.Path, size: int, fit: str = "crop") -> np.ndarray:
     """Reads a ground-truth mask, with the geometry of `read`, by nearest neighbour.
 
-    A defect that is smaller than the distance of the pixels taken keeps those that it
-    touches.
+    What 'pad' adds is normal. A defect that is smaller than the distance of the pixels
+    taken keeps those that it touches.
 
     Returns:
       (size, size) bool, True where anomalous, see `anomalous_pixels`.
@@ -98,9 +106,10 @@ def read_mask(path: str | pathlib.Path, size: int) -> np.ndarray:
     """
     anomalous = anomalous_pixels(path)
     binary = Image.fromarray(anomalous.astype(np.uint8) * 255)
-    fitted = np.asarray(_fit(binary, size, Image.Resampling.NEAREST)) != 0
+    pad = "zeros" if fit == "pad" else fit
+    fitted = np.asarray(fitting.fit(binary, size, Image.Resampling.NEAREST, pad)) != 0
     if anomalous.any() and not fitted.any():
-        fitted = np.asarray(_fit(binary, size, Image.Resampling.BOX)) != 0
+        fitted = np.asarray(fitting.fit(binary, size, Image.Resampling.BOX, pad)) != 0
     return fitted
 
 
@@ -199,7 +208,11 @@ def allow(megapixels: int) -> None:
 
 
 def from_array(
-    array: np.ndarray | Image.Image, size: int, channels: int, white: int = WHITE
+    array: np.ndarray | Image.Image,
+    size: int,
+    channels: int,
+    white: int = WHITE,
+    fit: str = "crop",
 ) -> np.ndarray:
     """Resizes, crops and converts an image in memory, as `read` does.
 
@@ -210,6 +223,7 @@ def from_array(
       size: sides of the result, pixels.
       channels: 1 grey or 3 RGB.
       white: see `read`; for uint16, and images of Pillow of more than 8 bit.
+      fit: see `read`.
 
     Returns:
       (size, size, channels) uint8 for uint8, else uint16.
@@ -220,7 +234,8 @@ def from_array(
     """
     if isinstance(array, Image.Image):
         try:
-            return _from_pillow(ImageOps.exif_transpose(array), size, channels, white)
+            image = ImageOps.exif_transpose(array)
+            return _from_pillow(image, size, channels, white, fit)
         except ValueError as error:
             raise errors.UserError(f"an image cannot be used: {error}") from error
     array = np.asarray(array)
@@ -238,7 +253,7 @@ def from_array(
         image = Image.fromarray(
             np.ascontiguousarray(array[..., 0] if single else array)
         )
-        return _finish(image, size, channels)
+        return _finish(image, size, channels, fit)
     if np.issubdtype(array.dtype, np.floating):
         # This form refuses NaN, too.
         if not (array.min() >= 0 and array.max() <= 1):
@@ -246,13 +261,14 @@ def from_array(
                 f"a float image must have values in [0, 1], "
                 f"not in [{array.min()}, {array.max()}]"
             )
-        return _finish_deep(array.astype(np.float32) * WHITE, size, channels)
+        values = array.astype(np.float32) * WHITE
+        return _finish_deep(values, size, channels, fit)
     if array.dtype != np.uint16:
         raise errors.UserError(
             f"an image must be uint8, uint16 or float in [0, 1], not {array.dtype}"
         )
     try:
-        return _finish_deep(_scaled(array, white), size, channels)
+        return _finish_deep(_scaled(array, white), size, channels, fit)
     except ValueError as error:
         raise errors.UserError(f"an image cannot be used: {error}") from error
 
@@ -291,12 +307,12 @@ def as_sixteen_bit(image: np.ndarray) -> np.ndarray:
 
 
 def _from_pillow(
-    image: Image.Image, size: int, channels: int, white: int
+    image: Image.Image, size: int, channels: int, white: int, fit: str
 ) -> np.ndarray:
     if image.mode in _DEEP_MODES:
         values = _scaled(np.asarray(image), white)[..., None]
-        return _finish_deep(values, size, channels)
-    return _finish(image, size, channels)
+        return _finish_deep(values, size, channels, fit)
+    return _finish(image, size, channels, fit)
 
 
 def _bytes(path: str | pathlib.Path) -> bytes:
@@ -338,32 +354,21 @@ def _scaled(stored: np.ndarray, white: int) -> np.ndarray:
     return values * (WHITE / white)
 
 
-def _finish(image: Image.Image, size: int, channels: int) -> np.ndarray:
+def _finish(image: Image.Image, size: int, channels: int, fit: str) -> np.ndarray:
     image = _without_alpha(image, "L" if channels == 1 else "RGB")
-    array = np.asarray(_fit(image, size, Image.Resampling.BILINEAR))
+    array = np.asarray(fitting.fit(image, size, Image.Resampling.BILINEAR, fit))
     return array.reshape(size, size, channels)
 
 
-def _finish_deep(values: np.ndarray, size: int, channels: int) -> np.ndarray:
+def _finish_deep(values: np.ndarray, size: int, channels: int, fit: str) -> np.ndarray:
     """`_finish` in float, for (height, width, 1 or 3) float32 in [0, 65535]."""
     if values.shape[2] > channels:
         values = (values @ _LUMINANCE)[..., None]
     planes = [
-        np.asarray(_fit(Image.fromarray(plane), size, Image.Resampling.BILINEAR))
+        np.asarray(
+            fitting.fit(Image.fromarray(plane), size, Image.Resampling.BILINEAR, fit)
+        )
         for plane in np.ascontiguousarray(np.moveaxis(values, 2, 0))
     ]
     array = np.rint(np.stack(planes, axis=2)).clip(0, WHITE).astype(np.uint16)
     return np.broadcast_to(array, (size, size, channels)).copy()
-
-
-def _fit(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
-    """Resizes the shorter side to `size` and crops the centre, rounding as torchvision.
-
-    Pillow's bilinear filter widens when reducing: it antialiases.
-    """
-    width, height = image.size
-    shorter = min(width, height)
-    width, height = size * width // shorter, size * height // shorter
-    image = image.resize((width, height), resample)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.crop((left, top, left + size, top + size))

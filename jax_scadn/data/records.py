@@ -139,7 +139,7 @@ class Dataset:
       unpaired_masks: ground-truth files without a test image.
       notes: a line for each thing in the folders that was not taken as it lies there.
       name: of the data set, such as 'mnist', or else of the source, such as 'folder'.
-      white: of images of more than 8 bit, see `images.read`.
+      white, fit: of the image files, see `images.read`.
     """
 
     category: str
@@ -150,3 +150,4 @@ class Dataset:
     notes: tuple[str, ...] = ()
     name: str = ""
     white: int = images.WHITE
+    fit: str = "crop"

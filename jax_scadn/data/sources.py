@@ -75,19 +75,16 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
     """
     images.allow(config.max_megapixels)
     category, unpaired, notes, name = config.category, (), (), config.source
+    reading = {"white": config.white, "fit": config.fit}
     if config.source == "folder":
         directory = folder.locate(config.path, category)
         category = directory.absolute().name
         train, test, unpaired, notes = folder.items(
-            directory, config.size, config.channels, config.white
+            directory, config.size, config.channels, **reading
         )
     elif config.source == "plain":
         train, test, _, notes = folder.plain_items(
-            config.path,
-            config.test_path,
-            config.size,
-            config.channels,
-            config.white,
+            config.path, config.test_path, config.size, config.channels, **reading
         )
     elif config.source == "lace":
         # With its default seed: runs with several seeds share one data set.
@@ -107,7 +104,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
         unpaired_masks=unpaired,
         notes=notes,
         name=name,
-        white=config.white,
+        **reading,
     )
 
 

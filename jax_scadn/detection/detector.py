@@ -113,7 +113,9 @@ class Detector:
             return self.score_batch(none, self.padded_batch_size(1))
         fitted = images_lib.stack(
             [
-                images_lib.from_array(image, data.size, data.channels, data.white)
+                images_lib.from_array(
+                    image, data.size, data.channels, data.white, data.fit
+                )
                 for image in images
             ]
         )

@@ -229,7 +229,7 @@ def _scored(detector: Detector, paths, fail) -> Iterator[list[_Result]]:
 
     def read(path):
         try:
-            return images_lib.read(path, data.size, data.channels, data.white)
+            return images_lib.read(path, data.size, data.channels, data.white, data.fit)
         except images_lib.UnreadableImage as error:
             return error
 

@@ -72,6 +72,13 @@ FIELDS = {
         512, "pixels, both sides", least=1, words="image size", write="pixels"
     ),
     "data.channels": Field(3, "1 = grey, 3 = RGB", choices=(1, 3)),
+    "data.fit": Field(
+        "squash",
+        "how an image becomes square: scaled in both directions, padded by "
+        "reflection, or its centre cropped, of which the ends are not seen",
+        choices=("squash", "pad", "crop"),
+        words="fit",
+    ),
     "data.white": Field(
         65535,
         "value of white in files of more than 8 bit; 4095 for cameras of 12 bit",

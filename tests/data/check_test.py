@@ -188,7 +188,15 @@ def test_a_defect_outside_of_the_crop_is_named(bolt):
     mask[2:4, :2] = 255
     Image.fromarray(mask).save(bolt / "ground_truth/hole/2_mask.png")
     expected = [("ground_truth/hole/2_mask.png", False)]
-    assert _problems(bolt) == {check.CUT_MASK: expected}
+    assert _problems(bolt) == {}
+    config = _config(bolt)
+    config.data.fit = "crop"
+    not_seen, cut = sorted(
+        check.check(sources.load(config.data, 0)), key=lambda problem: problem.kind
+    )
+    assert (cut.kind, cut.paths) == (check.CUT_MASK, (str(bolt / expected[0][0]),))
+    assert not_seen.kind == check.NOT_SEEN
+    assert "of 1 images up to 50% are not seen" in not_seen.message
 
 
 def test_what_is_not_taken_is_said(bolt):
