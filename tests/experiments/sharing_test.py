@@ -32,7 +32,6 @@ def count_trainings(config, workdir, field, *values):
         ("data.path", ("a", "b"), 2),
         ("data.held_out", (0.1, 0.2), 2),
         ("loss.adversarial_weight", (0.0, 0.1), 2),
-        ("seed", (0, 0), 1),
     ],
 )
 def test_variants_that_differ_outside_training_share_it(
