@@ -86,9 +86,11 @@ def test_a_directory_that_cannot_be_written_is_said_once(tmp_path, name):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    (line,) = done.stderr.splitlines()
+    # A busy machine has more to say, such as that something takes long.
+    about = [line for line in done.stderr.splitlines() if str(blocked) in line]
+    assert len(about) == 1, done.stderr
+    (line,) = about
     assert line.startswith("WARNING: compiled programs are not kept: ")
-    assert str(blocked) in line
 
 
 @pytest.mark.parametrize("flag", [[], ["--nocompilation_cache"]])

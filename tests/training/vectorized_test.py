@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import json
+import re
 
 import conftest
 import jax
@@ -212,11 +213,14 @@ def test_a_variant_that_diverges_stops_alone(train, tmp_path):
     )
 
 
-def test_the_stacked_step_compiles_once(train, tmp_path):
-    before = vectorized.train_steps._cache_size()
+def test_the_stacked_step_compiles_once(train, tmp_path, caplog):
+    jax.clear_caches()  # of other tests, which compile the same
     runs = [run_of(c, train, tmp_path / name) for name, c in configs(5).items()]
-    loop.fit(runs, vectorized.VectorizedRuns)
-    assert vectorized.train_steps._cache_size() - before <= 1
+    with jax.log_compiles():
+        loop.fit(runs, vectorized.VectorizedRuns)
+    messages = [record.getMessage() for record in caplog.records]
+    compiled = [m for m in messages if re.match(r"Compiling .*\btrain_steps\b", m)]
+    assert len(compiled) == 1
 
 
 def test_memory_decides_how_many_fit(train, tmp_path, monkeypatch):
