@@ -23,8 +23,6 @@ _FEW = 4  # an image's channels or a discriminator's logit
 Convolution = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-# Its own jit: a network's layers of one shape are traced and differentiated once.
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
 def convolve(
     x_bhwc: jax.Array,
     kernel_hwio: jax.Array,
