@@ -88,9 +88,7 @@ def decode(data: bytes) -> Image.Image | tiff.Deep:
 def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
     """Width and height in pixels of the upright picture, from the file's header."""
     with pathlib.Path(path).open("rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        if tiff.is_tiff(start):
+        if _is_tiff(file):
             return tiff.dimensions(file)
         with _opened(file) as image:
             transposed = image.getexif().get(_EXIF_ORIENTATION) in tiff.TURNED
@@ -100,9 +98,7 @@ def dimensions(path: str | pathlib.Path) -> tuple[int, int]:
 def pages(path: str | pathlib.Path) -> int:
     """How many pages or frames a file has, from its headers."""
     with pathlib.Path(path).open("rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        if tiff.is_tiff(start):
+        if _is_tiff(file):
             return tiff.pages(file)
         with _opened(file) as image:
             return 1 if image.format in _LAYERED else getattr(image, "n_frames", 1)
@@ -128,13 +124,20 @@ def _check_size(pixels: int) -> None:
         raise Image.DecompressionBombError
 
 
+def _is_tiff(file: BinaryIO) -> bool:
+    """Looks at the beginning of a file, and goes back to it."""
+    start = file.read(4)
+    file.seek(0)
+    return tiff.is_tiff(start)
+
+
 def _opened(file: BinaryIO) -> Image.Image:
     try:
         return Image.open(file)
     except Image.UnidentifiedImageError:
         # Pillow's own message names the buffer in memory.
         file.seek(0)
-        if tiff.is_tiff(file.read(4)):
+        if _is_tiff(file):
             raise ValueError(f"a TIFF of {tiff.NOT_READ}") from None
         raise ValueError("not an image format known to Pillow") from None
 

@@ -130,23 +130,20 @@ def anomalous_pixels(path: str | pathlib.Path) -> np.ndarray:
     data = _bytes(path)
     try:
         image = decoding.decode(data)
+        palette = False
         if isinstance(image, tiff.Deep):
-            values = image.values
-            alpha = values[..., -1] if values.shape[2] in (2, 4) else None
-            values = _without_alpha_channel(values).max(axis=2)
-            if alpha is None:
-                return _anomalous(values)
+            planes = image.values
+        elif image.mode in _DEEP_MODES:
+            planes = np.asarray(image)[..., None]
+        else:
+            palette = image.mode == "P"
+            planes = np.asarray(image.convert("RGBA"))
+        values = _without_alpha_channel(planes).max(axis=2)
+        if planes.shape[2] in (2, 4):
+            alpha = planes[..., -1]
             if values.min() == values.max() and alpha.min() < alpha.max():
                 return _anomalous(alpha)
-            return _anomalous(np.where(alpha > 0, values, 0))
-        if image.mode in _DEEP_MODES:
-            return _anomalous(np.asarray(image))
-        palette = image.mode == "P"
-        planes = np.asarray(image.convert("RGBA"))
-        values, alpha = planes[..., :3].max(axis=2), planes[..., 3]
-        if values.min() == values.max() and alpha.min() < alpha.max():
-            return _anomalous(alpha)
-        values = np.where(alpha > 0, values, 0)
+            values = np.where(alpha > 0, values, 0)
         return values > 0 if palette else _anomalous(values)
     except Exception as error:
         raise _unreadable(str(path), error) from error

@@ -58,12 +58,14 @@ def find(pattern: str, output: pathlib.Path) -> list[pathlib.Path]:
             raise errors.UserError(f"--input={pattern} does not exist")
         files = [p for p in matches if not p.is_dir()]
         images = [p for p in files if walk.is_image_name(p)]
-        if other := [p for p in files if p not in images]:
+        if other := [p for p in files if not walk.is_image_name(p)]:
             passed_over[walk.NO_IMAGE] = other
         path = pathlib.Path(os.path.commonpath([p.parent for p in matches]))
     drawn = (output / OVERLAYS).resolve()
-    inputs = [p for p in images if not _is_overlay(p.resolve(), drawn)]
-    if overlays := [p for p in images if p not in inputs]:
+    inputs, overlays = [], []
+    for image in images:
+        (overlays if _is_overlay(image.resolve(), drawn) else inputs).append(image)
+    if overlays:
         passed_over["overlays of predictions"] = overlays
     if line := walk.note(passed_over, path):
         print(line, file=sys.stderr)
