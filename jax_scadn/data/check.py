@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import contextlib
 import dataclasses
+import functools
 import hashlib
-import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -66,10 +65,11 @@ def check(dataset: records.Dataset) -> list[Problem]:
     Duplicates are images that are equal after reading and resizing.
     """
     normal = [*dataset.train.items, *dataset.held_out.items]
-    problems, hashes, deep, dark = [], {}, [], True
+    problems, hashes, deep, dark, unseen = [], {}, [], True, {}
+    read = functools.partial(_read, fit=dataset.fit)
     for split in _splits(dataset).values():
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            results = list(pool.map(_read, [split] * len(split), range(len(split))))
+            results = list(pool.map(read, [split] * len(split), range(len(split))))
         for item, result in zip(split.items, results, strict=True):
             problems += result.problems
             if result.digest:
@@ -77,9 +77,11 @@ def check(dataset: records.Dataset) -> list[Problem]:
             if result.deep_share is not None:
                 deep.append(item.path)
                 dark &= result.deep_share < 1 / 4
+            if result.unseen:
+                unseen[item.path] = result.unseen
     if deep and dark:
         problems += _dark(deep, dataset.white)
-    problems += _cropped(dataset)
+    problems += _cropped(unseen)
     problems += _empty(dataset)
     problems += [Problem(NOT_TAKEN, (), note) for note in dataset.notes]
     problems += [
@@ -167,14 +169,16 @@ class _Result(NamedTuple):
       digest: SHA-1 of the image; None if it is not used.
       problems: with the image or its mask.
       deep_share: the brightest value, of white; None for 8 bit and what is no file.
+      unseen: the share of an image file that is cropped.
     """
 
     digest: bytes | None
     problems: list[Problem]
     deep_share: float | None = None
+    unseen: float = 0.0
 
 
-def _read(split: records.Split, index: int) -> _Result:
+def _read(split: records.Split, index: int, fit: str) -> _Result:
     item = split.items[index]
     is_file = pathlib.Path(item.path).is_file()
     try:
@@ -184,11 +188,14 @@ def _read(split: records.Split, index: int) -> _Result:
         if is_file and (pages := images.pages(item.path)) > 1:
             line = f"{item.path} has {pages} pages or frames; only the first is read"
             problems.append(Problem(MORE_PAGES, (item.path,), line))
+        unseen = 0.0
+        if is_file and fit == "crop":
+            unseen = fitting.unseen(images.dimensions(item.path), fit)
     except images.UnreadableImage as error:
         line = Problem(UNREADABLE, (error.path,), str(error), fatal=True)
         return _Result(None, [line])
     if problem and problem.fatal:
-        return _Result(None, problems)
+        return _Result(None, problems, unseen=unseen)
     image = record.image
     hashed = hashlib.sha1(
         f"{image.shape} {image.dtype}".encode(), usedforsecurity=False
@@ -197,7 +204,7 @@ def _read(split: records.Split, index: int) -> _Result:
     share = None
     if is_file and image.dtype == np.uint16:
         share = float(image.max()) / images.WHITE
-    return _Result(hashed.digest(), problems, share)
+    return _Result(hashed.digest(), problems, share, unseen)
 
 
 def _dark(paths: Sequence[str], white: int) -> list[Problem]:
@@ -243,19 +250,13 @@ def _mask_problem(item: records.Item, fitted) -> Problem | None:
     )
 
 
-def _cropped(dataset: records.Dataset) -> list[Problem]:
-    """One problem for all image files of which a part is not seen."""
-    shares = {}
-    for split in _splits(dataset).values() if dataset.fit == "crop" else ():
-        for path in filter(os.path.isfile, split.paths):
-            with contextlib.suppress(images.UnreadableImage):  # reported by `_read`
-                shares[path] = fitting.unseen(images.dimensions(path), dataset.fit)
-    cropped = [path for path, share in shares.items() if share > 0]
-    if not cropped:
+def _cropped(unseen: dict[str, float]) -> list[Problem]:
+    """One problem for all image files of which a part is not seen, by their shares."""
+    if not unseen:
         return []
-    worst = max(cropped, key=shares.get)
+    worst = max(unseen, key=unseen.get)
     message = (
-        f"of {len(cropped)} images up to {shares[worst]:.0%} are not seen ({worst}): "
+        f"of {len(unseen)} images up to {unseen[worst]:.0%} are not seen ({worst}): "
         "the centre is cropped, see --config.data.fit"
     )
     return [Problem(NOT_SEEN, (), message)]

@@ -103,21 +103,10 @@ def _baseline(
     # Of held-out images only: each training image is its own nearest image.
     threshold = None
     if len(dataset.held_out):
-        normal, _ = _scored(detector, dataset.held_out)
+        normal, _ = detector.maps_and_scores(dataset.held_out)
         threshold = calibration.threshold(np.stack(normal), rate)
         del normal
-    maps, scores = _scored(detector, dataset.test)
+    maps, scores = detector.maps_and_scores(dataset.test)
     if truth is None:
         return Baseline(scores, None)
     return Baseline(scores, by_defect.table(truth, maps, scores, threshold))
-
-
-def _scored(
-    detector: Detector, split: records.Split
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """The maps and scores of a split."""
-    maps, scores = [], []
-    for _, scored in detector.score_split(split):
-        maps.extend(scored.maps)
-        scores.append(scored.scores)
-    return maps, np.concatenate(scores)

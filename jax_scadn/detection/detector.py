@@ -139,6 +139,19 @@ class Detector:
             names = [split.items[index].path for index in indices]
             yield indices, self._checked(_first(count, scored), names)
 
+    def maps_and_scores(
+        self, split: records.Split
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The (H, W) maps of a split, [] without, and its scores, (n,).
+
+        The pictures are not kept. Raises as `score_split`.
+        """
+        maps, scores = [], []
+        for _, scored in self.score_split(split):
+            maps.extend([] if scored.maps is None else scored.maps)
+            scores.append(scored.scores)
+        return maps, np.concatenate(scores)
+
     def padded_batch_size(self, count: int) -> int:
         """How many images to score together where there are `count`.
 
@@ -236,14 +249,11 @@ class Detector:
             finite.check_arrays(statistics, "the statistics of the training images")
         detector = Detector(self.config, self.variables, statistics)
         normal = held_out if len(held_out) else train
-        maps, scores = [], []  # of all batches; their pictures are not kept
-        for _, batch in detector.score_split(normal):
-            maps.append(batch.maps)
-            scores.append(batch.scores)
+        maps, scores = detector.maps_and_scores(normal)
         detector.calibration = calibration_lib.calibrate(
             self.config.calibration,
-            np.concatenate(scores),
-            None if maps[0] is None else np.concatenate(maps),
+            scores,
+            np.stack(maps) if maps else None,
             held_out=len(held_out) > 0,
         )
         return detector
