@@ -17,6 +17,7 @@ from jax_scadn.methods.scadn import method as scadn
 from jax_scadn.methods.utad import expert
 from jax_scadn.networks.pretrained import efficientnet_lite, state_dict
 from jax_scadn.settings import resolve
+from jax_scadn.training import protocol
 
 SIZE = 32
 _FOLDER = tempfile.TemporaryDirectory(prefix="jax_scadn_contract_")
@@ -107,13 +108,16 @@ class Subject:
 
     Attributes:
       settings: gives an unresolved tiny setting.
-      perfect: given monkeypatch and images, makes the method reconstruct perfectly.
+      perfect: given monkeypatch and images, makes the method reconstruct perfectly;
+        None where no image scores 0.
       sweep: FIELD=VALUE,VALUE for an ablation of two variants of one program.
+      solution: shapes of the result of the stage that is solved, if there is one.
     """
 
     settings: callable
     perfect: callable
     sweep: str
+    solution: dict | None = None
 
 
 def _inpaints(monkeypatch, images):
@@ -142,6 +146,10 @@ def _remembers(monkeypatch, images):
     )
 
 
+def _array(*shape):
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
 def _is_known(monkeypatch, images):
     """The images are those of training."""
 
@@ -159,13 +167,30 @@ SUBJECTS = {
         lambda: _autoencoder("dae"), _reconstructs, "optimizer.decay=0.0,0.1"
     ),
     "mean image": Subject(
-        lambda: _reference("mean"), None, "scoring.image_score=mean,max"
+        lambda: _reference("mean"),
+        None,
+        "scoring.image_score=mean,max",
+        {"mean": _array(SIZE, SIZE, 1)},
     ),
     "nearest image": Subject(
-        lambda: _reference("nearest"), _is_known, "scoring.image_score=mean,max"
+        lambda: _reference("nearest"),
+        _is_known,
+        "scoring.image_score=mean,max",
+        {"mean": _array(SIZE, SIZE, 1), "images": _array(9, SIZE, SIZE, 1)},
     ),
-    "patch_memory": Subject(_patch_memory, _remembers, "scoring.smoothing=0.0,2.0"),
+    "patch_memory": Subject(
+        _patch_memory,
+        _remembers,
+        "scoring.smoothing=0.0,2.0",
+        {"patches": _array(64, 24)},
+    ),
 }
+
+
+def is_trained(name):
+    """Whether a method has a stage that is trained in steps."""
+    stages = methods.create(resolved(name)).stages
+    return bool(protocol.gradient_stages(stages))
 
 
 def resolved(name, steps=None, **changes):
