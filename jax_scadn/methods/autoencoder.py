@@ -59,6 +59,35 @@ PRESETS = {
         "optimizer.b2": 0.9,
     },
 }
+_SMALL = {
+    "training.batch_size": 16,
+    "training.steps": 1000,
+    "optimizer.learning_rate": 1e-3,
+}
+_SMALL_ONE_CLASS = {"training.batch_size": 32, "training.steps": 500}
+COLUMNS = {
+    "AE-L2": {
+        "always": {"preset": "ae_l2"},
+        "paper": {"data.size": 128},
+        "paper/one_class": {"data.size": 32},
+        "small": _SMALL,
+        "small/one_class": _SMALL_ONE_CLASS,
+    },
+    "AE-SSIM": {
+        "always": {"preset": "ae_ssim", "scoring.distance": "ssim"},
+        "paper": {"data.size": 128},
+        "paper/one_class": {"data.size": 32},
+        "small": _SMALL,
+        "small/one_class": _SMALL_ONE_CLASS,
+    },
+    "DAE": {
+        "always": {"preset": "dae"},
+        "paper": {"data.size": 512},
+        "paper/one_class": {"data.size": 32, "training.batch_size": 512},
+        "small": {**_SMALL, "model.width": 16},
+        "small/one_class": _SMALL_ONE_CLASS,
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
