@@ -49,7 +49,7 @@ lace._image = _rendered_once(getattr(lace._image, "__wrapped__", lace._image))
 def few_mappings():
     """After a module, frees compiled programs where there are many."""
     yield
-    memory.free_programs(memory.MANY_MAPPINGS)
+    memory.free_programs()
 
 
 # The smallest size at which the discriminator's last outputs are not smaller than its

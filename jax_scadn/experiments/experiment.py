@@ -356,11 +356,17 @@ def _summarise(workdir: pathlib.Path, categories) -> None:
 
 
 def refuse_other_settings(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, resumes: bool = True
 ) -> None:
     """Refuses a folder that was trained with other settings.
 
     Does nothing where nothing is trained yet: the first try may have failed.
+
+    Args:
+      config: resolved settings.
+      workdir: of the run.
+      resumes: whether the run goes on, so that some settings may be others; False where
+        its results are to be used as they are.
 
     Raises:
       errors.UserError: the directory belongs to a run with other settings.
@@ -373,7 +379,9 @@ def refuse_other_settings(
         theirs = resolve.flat(methods.read(path))
         fields = methods.fields(config.method)
         for name, value in ours.items():
-            if not fields[name].may_change and value != theirs.get(name):
+            field = fields[name]
+            may_change = field.may_change and (resumes or not field.tells_runs_apart)
+            if not may_change and value != theirs.get(name):
                 raise errors.UserError(
                     f"{workdir} belongs to a run with {name}={theirs.get(name)!r}, not "
                     f"{value!r}; give another --workdir or delete it"

@@ -233,8 +233,8 @@ def methods_sheet(rows: Sequence[MethodsRow], path: pathlib.Path) -> None:
     width, height = sheet.get_size_inches() * DPI
     for x, color, text in (
         (LABEL_WIDTH, VERMILION, "frame: anomalous by the method's own threshold"),
-        (LABEL_WIDTH + 330, GREEN, "normal"),
-        (LABEL_WIDTH + 400, GREY, "white: a method without maps"),
+        (LABEL_WIDTH + 345, GREEN, "normal"),
+        (LABEL_WIDTH + 415, GREY, "white: a method without maps"),
     ):
         sheet.text(x / width, 14 / height, text, size=9, color=color)
     with files.replacing(path) as part:

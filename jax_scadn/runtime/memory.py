@@ -59,16 +59,15 @@ def peak() -> float | None:
     return _mib(_STATUS, "VmHWM")
 
 
-def free_programs(mappings: int = 0) -> None:
-    """Frees compiled programs, in a process that is done with them.
+def free_programs(mappings: int = MANY_MAPPINGS) -> None:
+    """Frees compiled programs, in a process that compiles many different ones.
 
     Args:
       mappings: only where the process has more mappings of memory than this.
     """
-    if mappings and _MAPS.exists() and _MAPS.read_bytes().count(b"\n") <= mappings:
-        return
-    jax.clear_caches()
-    gc.collect()
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > mappings:
+        jax.clear_caches()
+        gc.collect()
 
 
 def _mib(path: pathlib.Path, wanted: str) -> float | None:

@@ -84,7 +84,8 @@ def run(
     if table and not _is_of_methods(what):
         raise errors.UserError(
             f"{table} compares variants of {what.method}: use jax_scadn.ablate with "
-            "configs/ablation_mvtec.py, ablation_utad_mvtec.py or ablation_utad_mnist.py"
+            "configs/ablation_mvtec.py, configs/ablation_utad_mvtec.py or "
+            "configs/ablation_utad_mnist.py"
         )
     return call(what, request, place)
 
@@ -158,7 +159,7 @@ def _work(chosen, everything, seeds, request: Request, workdir) -> work.Outcome:
 
 def _draw(found: cells.Reproduction, path: pathlib.Path) -> None:
     """The plot of a table; panels without any number of ours only if there is none."""
-    panels = []
+    panels, partial = [], False
     for place in report.sections(found):
         every = [found.cell(title, place) for title in found.titles()]
         dots = [
@@ -171,9 +172,12 @@ def _draw(found: cells.Reproduction, path: pathlib.Path) -> None:
             )
             for cell in every
         ]
-        panels.append((report.heading(found, place), place.metric, dots))
+        name = report.metric_name(place.metric)
+        panels.append((report.heading(found, place), name, dots))
+        partial |= any(cell.ours and cell.is_partial for cell in every)
     ran = [p for p in panels if any(dot.ours is not None for dot in p[2])]
-    plots.draw(ran or panels, path)
+    published = "published, mean of all" if partial else "published"
+    plots.draw(ran or panels, path, published=published)
 
 
 def _lines(outcome: work.Outcome) -> list[str]:

@@ -14,6 +14,7 @@ from jax_scadn.runtime import files
 
 _OURS, _PAPER = figures.VERMILION, "#0072b2"
 _WIDTH, _ROW, _FRAME = 9.0, 0.32, 1.3  # inches: a figure, a row, a panel without rows
+_LEGEND = "ours, 95 % interval over test images"
 _LETTERS = 44  # of a status
 _MARGIN = 0.03  # of the axis, around the values
 
@@ -39,14 +40,14 @@ class Dot(NamedTuple):
 def draw(
     panels: Sequence[tuple[str, str, Sequence[Dot]]],
     path: pathlib.Path,
-    ours: str = "ours, 95 % interval over test images",
+    published: str = "published",
 ) -> None:
     """Writes the figure.
 
     Args:
       panels: title, name of the axis, and rows of each; at least one.
       path: with a suffix that matplotlib supports, such as .png.
-      ours: what the dots are, for the legend.
+      published: what those numbers are, for the legend.
     """
     heights = [_FRAME + _ROW * len(dots) for _, _, dots in panels]
     plot = figure.Figure((_WIDTH, sum(heights)), dpi=120, layout="constrained")
@@ -56,9 +57,9 @@ def draw(
     )[:, 0]
     for (title, name, dots), axes in zip(panels, every, strict=True):
         _panel(axes, title, name, dots)
-    every[0].plot([], [], "o", color=_OURS, label=ours)
+    every[0].plot([], [], "o", color=_OURS, label=_LEGEND)
     if any(dot.published is not None for _, _, dots in panels for dot in dots):
-        every[0].plot([], [], "D", color=_PAPER, markersize=5, label="published")
+        every[0].plot([], [], "D", color=_PAPER, markersize=5, label=published)
     handles, labels = every[0].get_legend_handles_labels()
     plot.legend(
         handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8
@@ -101,6 +102,7 @@ def _panel(axes: axes_lib.Axes, title: str, name: str, dots: Sequence[Dot]) -> N
     if known:
         room = _MARGIN + 0.05 * (max(known) - min(known))
         axes.set_xlim(min(known) - room, max(known) + room)
+    axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(name, size=9)
     axes.set_title(title, loc="left", size=9, parse_math=False)
     axes.grid(color="#eeeeee")

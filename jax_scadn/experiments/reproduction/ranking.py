@@ -145,7 +145,7 @@ def write(
     costs = {title: cost for (title, _), cost in spent.items()}
     text = "\n".join(
         [
-            f"## {name}: {len(rankings)} categories, budget '{budget}'\n",
+            f"## {name}: all methods at the budget '{budget}'\n",
             *(_section(ranking) for ranking in rankings),
             report.costs_text(spent),
         ]
@@ -214,15 +214,25 @@ def _section(ranking: Ranking) -> str:
         items = list(line.items())
         table.append(dict([*items[:cut], ("95 % interval", ends), *items[cut:]]))
     table += [
-        {"rank": None, "method": title, "95 % interval": f"{cells.FAILED}: {reason}"}
+        {"rank": None, "method": title, "95 % interval": report.short(_why(reason))}
         for title, reason in ranking.failures.items()
     ]
     thresholds = (
         "Each threshold is the score that at most `calibration.false_alarm_rate` of "
         "held-out normal images exceed; no test image is used.\n"
     )
-    text = f"### {ranking.category}\n\n{tables.markdown(table)}\n{thresholds}"
-    return f"{text}\n{_differences(ranking)}" if ranking.pairs else text
+    failed = [f"{title}: {reason}" for title, reason in ranking.failures.items()]
+    parts = [
+        f"### {ranking.category}\n\n{tables.markdown(table)}",
+        report.failed_text(failed),
+        thresholds,
+        _differences(ranking) if ranking.pairs else "",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _why(reason: str) -> str:
+    return f"{cells.FAILED}: {reason}"
 
 
 def _differences(ranking: Ranking) -> str:
@@ -257,7 +267,7 @@ def _panel(ranking: Ranking) -> tuple[str, str, list[plots.Dot]]:
         for title, system in ranking.systems.items()
     ]
     dots += [
-        plots.Dot(title, None, None, None, f"{cells.FAILED}: {reason}")
+        plots.Dot(title, None, None, None, _why(reason))
         for title, reason in ranking.failures.items()
     ]
     return ranking.category, "image AUROC", dots

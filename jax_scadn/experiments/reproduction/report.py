@@ -102,8 +102,7 @@ def sections(reproduction: cells.Reproduction) -> list[cells.Place]:
 def heading(reproduction: cells.Reproduction, place: cells.Place) -> str:
     """Such as 'MNIST, image AUROC, mean of 3 of 10 categories: 0, 1, 8'."""
     name = papers.DATASETS.get(place.dataset, place.dataset)
-    kind, _, metric = place.metric.partition(".")
-    what = evaluation.COLUMNS.get((kind, metric), place.metric.replace("_", " "))
+    what = metric_name(place.metric)
     if place.category != papers.MEAN:
         return f"{name}, {place.category}, {what}"
     members = reproduction.members.get(place.dataset, ())
@@ -114,12 +113,17 @@ def heading(reproduction: cells.Reproduction, place: cells.Place) -> str:
     return f"{name}, {what}, mean of {len(members)} of {len(every)}: {listed}"
 
 
+def metric_name(metric: str) -> str:
+    """'image AUROC' for 'image.auroc'."""
+    return evaluation.COLUMNS.get(tuple(metric.split(".")), metric.replace("_", " "))
+
+
 def _section(reproduction: cells.Reproduction, place: cells.Place) -> str:
     every = [reproduction.cell(title, place) for title in reproduction.titles()]
     lines = [
         {
             "method": cell.title,
-            "ours": mean(cell.ours) if cell.ours else _short(cell.status),
+            "ours": mean(cell.ours) if cell.ours else short(cell.status),
             "seeds": str(len(cell.ours.seeds)) if cell.ours else _UNKNOWN,
             "95 % interval": interval(cell.interval),
             "published": _published(cell),
@@ -185,12 +189,11 @@ def _protocols(reproduction: cells.Reproduction) -> str:
 
 def costs_text(spent: Mapping[tuple[str, str], Costs]) -> str:
     """The table of time and memory, '' without any."""
+    several = len({dataset for _, dataset in spent}) > 1
     lines = [
-        {
-            "method": title,
-            "data": papers.DATASETS.get(dataset, dataset),
-            **cost_cells(cost),
-        }
+        {"method": title}
+        | ({"data": papers.DATASETS.get(dataset, dataset)} if several else {})
+        | cost_cells(cost)
         for (title, dataset), cost in spent.items()
     ]
     if not lines:
@@ -202,8 +205,9 @@ def costs_text(spent: Mapping[tuple[str, str], Costs]) -> str:
         if cost
     }
     return (
-        f"Time and memory, means over runs ({'; '.join(sorted(words))}); a training's "
-        "time includes compilation:\n\n" + tables.markdown(lines)
+        f"Time, mean over runs, and memory, the most ({'; '.join(sorted(words))}). A "
+        "training's time includes compilation; memory is that of the device where it "
+        "is known, else of the whole process:\n\n" + tables.markdown(lines)
     )
 
 
@@ -239,11 +243,14 @@ def failures(reproduction: cells.Reproduction) -> str:
     for key, reason in reproduction.failures.items():
         where = f"{key.dataset} {key.category} seed {key.seed}".replace("  ", " ")
         by_reason.setdefault((key.title, reason), []).append(where)
-    lines = [
-        f"- {title} ({', '.join(where)}): {reason}\n"
-        for (title, reason), where in by_reason.items()
-    ]
-    return "Failed:\n\n" + "".join(lines) if lines else ""
+    return failed_text(
+        [f"{title} ({', '.join(w)}): {why}" for (title, why), w in by_reason.items()]
+    )
+
+
+def failed_text(lines: Sequence[str]) -> str:
+    """The list of failures, '' without any."""
+    return "Failed:\n\n" + "".join(f"- {line}\n" for line in lines) if lines else ""
 
 
 def mean(value: means.Mean) -> str:
@@ -286,7 +293,8 @@ def _signed(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:+.4f}"
 
 
-def _short(status: str) -> str:
+def short(status: str) -> str:
+    """As much of a reason as a cell holds."""
     return status if len(status) <= _SHOWN else f"{status[: _SHOWN - 3]}..."
 
 

@@ -111,7 +111,7 @@ def run(
             left = [task for training in batch for task in training.left]
             failed = _guarded(left, functools.partial(ablation.train, batch))
             failures |= {names[name]: reason for name, reason in failed.items()}
-            memory.free_programs(memory.MANY_MAPPINGS)
+            memory.free_programs()
         for training in trainings:
             for task in training.tasks:
                 key = names[task.name]
@@ -121,7 +121,7 @@ def run(
                 if key not in failures:
                     folders[key] = task.workdir
                     trained_in[key] = training.tasks[0].workdir
-        memory.free_programs()
+                memory.free_programs()
     return Outcome(folders, trained_in, failures)
 
 
@@ -149,7 +149,9 @@ def _unfinished(
     for training in trainings:
         for task in training.tasks:
             if experiment.is_finished(task.workdir):
-                experiment.refuse_other_settings(task.config, task.workdir)
+                experiment.refuse_other_settings(
+                    task.config, task.workdir, resumes=False
+                )
     return ablation.unfinished(trainings)
 
 
