@@ -60,6 +60,7 @@ FIELDS = {
         "",
         "'tfds': 'mnist', 'fashion_mnist' or 'cifar10'; 'folder': what results call "
         "the data, such as 'lacead'",
+        compared=False,
     ),
     "data.category": Field(
         "", "'' = all of them, one model after the other", compared=False

@@ -144,11 +144,17 @@ def _folder(folder: str, request: Request, workdir: pathlib.Path) -> Result:
 
 
 def _work(chosen, everything, seeds, request: Request, workdir) -> work.Outcome:
+    # The data say themselves where they are.
+    settings = {
+        field: value
+        for field, value in request.settings.items()
+        if field not in datasets.PLACE
+    }
     return work.run(
         chosen,
         everything,
         request.budget,
-        request.settings,
+        settings,
         tuple(seeds),
         workdir,
         request.batching,

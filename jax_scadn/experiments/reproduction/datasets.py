@@ -17,6 +17,7 @@ from jax_scadn.settings import resolve
 OWN = "folder"  # the name of the user's own data
 _GREY = ("mnist", "fashion_mnist", "digits")
 _PATH = "data.path"
+PLACE = (_PATH, "data.source", "data.dataset")  # settings of where data are
 
 
 class Data(NamedTuple):
@@ -80,7 +81,7 @@ def of_folder(path: str, wanted: Sequence[str], overrides: Mapping[str, Any]) ->
     Raises:
       errors.UserError: there are no such images, or none to test on.
     """
-    if given := {"data.path", "data.source"} & overrides.keys():
+    if given := set(PLACE) & overrides.keys():
         raise errors.UserError(f"--config.{min(given)}: give the path as --folder only")
     try:
         members = folder.categories(path)

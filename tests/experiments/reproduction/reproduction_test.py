@@ -35,7 +35,8 @@ def reproduce(mnist, workdir, methods=METHODS, categories=("0", "1"), **settings
     request = reproduction.Request(
         methods=methods,
         categories=categories,
-        settings={"data.path": str(mnist), **SETTINGS, **settings},
+        # The folder that contains the data set.
+        settings={"data.path": str(mnist.parent), **SETTINGS, **settings},
     )
     return reproduction.run("scadn/table5", None, request, workdir)
 
