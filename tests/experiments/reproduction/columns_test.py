@@ -1,5 +1,6 @@
 """The columns that methods declare: which settings stand for a title."""
 
+import contextlib
 import importlib
 import itertools
 
@@ -32,10 +33,13 @@ def resolved(column, budget, dataset, **overrides):
 @pytest.mark.parametrize("column", columns.every(), ids=lambda column: column.title)
 @pytest.mark.parametrize("budget", columns.BUDGETS)
 def test_a_column_gives_a_method_of_its_title(column, budget):
+    titles = []
     for dataset in DATA:
-        config = resolved(column, budget, dataset)
-        assert methods.create(config).title == column.title
-        assert config.data.size >= 32
+        # A method may be too small for some data, and says so.
+        with contextlib.suppress(errors.UserError):
+            config = resolved(column, budget, dataset)
+            titles.append(methods.create(config).title)
+    assert set(titles) == {column.title}
     parts = {"always", *columns.BUDGETS} | {
         f"{b}/{where}"
         for b, where in itertools.product(
