@@ -68,9 +68,11 @@ def settings_flags(
       settings: all fields, unset; `given_settings` has those that were given.
       flag_values: that get the flags.
     """
-    config_flags.DEFINE_config_dict(
-        "config", settings, "--config.FIELD=VALUE, see docs/settings.md.", flag_values
-    )
+    text = "--config.FIELD=VALUE, see docs/settings.md."
+    try:
+        config_flags.DEFINE_config_dict("config", settings, text, flag_values)
+    except (AttributeError, KeyError) as error:  # it looks at the command line at once
+        sys.exit(_fail(_no_such_setting(str(error), sys.argv) or str(error)))
 
 
 def given_settings() -> dict[str, object]:
