@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ def _panel(axes: axes_lib.Axes, title: str, name: str, dots: Sequence[Dot]) -> N
             middle = (min(known) + max(known)) / 2 if known else 0.5
             left = dot.published is not None and dot.published > middle
             axes.annotate(
-                dot.status[:_LETTERS],
+                textwrap.shorten(dot.status, _LETTERS, placeholder="..."),
                 (middle if dot.published is None else dot.published, y),
                 xytext=(-8 if left else 8, 0),
                 textcoords="offset points",

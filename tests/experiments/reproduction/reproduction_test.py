@@ -7,7 +7,7 @@ import pytest
 import small_sets
 
 from jax_scadn.experiments import ablation, experiment, papers, reproduction
-from jax_scadn.experiments.reproduction import cells, datasets
+from jax_scadn.experiments.reproduction import cells, columns, datasets, work
 from jax_scadn.runtime import errors
 from jax_scadn.training import loop
 
@@ -136,6 +136,32 @@ def test_killed_in_the_middle_and_started_again(mnist, finished, tmp_path, monke
         json.loads((w / "table.json").read_text()) for w in (finished[0], tmp_path)
     ]
     assert tables[0]["cells"] == tables[1]["cells"]
+
+
+@pytest.mark.parametrize(("batching", "sizes"), [("vmap", [4]), ("map", [1] * 4)])
+def test_runs_of_a_method_form_batches_and_share_trainings(
+    mnist, tmp_path, monkeypatch, batching, sizes
+):
+    # Two columns that differ in scoring only, two classes and two seeds.
+    trained = []
+    monkeypatch.setattr(ablation, "train", lambda batch: trained.append(batch) or {})
+    small = {"always": {"preset": "dae"}, "small": SETTINGS}
+    maximum = {**small, "always": {"preset": "dae", "scoring.image_score": "max"}}
+    chosen = [
+        columns.Column("D", "autoencoder", small),
+        columns.Column("DR", "autoencoder", maximum),
+    ]
+    table = papers.table("scadn/table5")
+    path = {"data.path": str(mnist)}
+    everything = datasets.of_table(table, path, "small", ["0", "1"])
+    outcome = work.run(chosen, everything, "small", {}, (0, 1), tmp_path, batching)
+    assert [len(batch) for batch in trained] == sizes
+    trainings = [training for batch in trained for training in batch]
+    assert all(len(training.tasks) == 2 for training in trainings)
+    key = work.Key("DR", "mnist", "1", 1)
+    assert outcome.folders[key] == tmp_path / "mnist/DR/1/seed_1"
+    assert outcome.trained_in[key] == tmp_path / "mnist/D/1/seed_1"
+    assert len(outcome.folders) == 8
 
 
 def test_a_method_that_fails_ends_no_other(mnist, tmp_path, monkeypatch):
