@@ -353,7 +353,8 @@ def _train(batch: Sequence[Training]) -> dict[str, str]:
     ):
         first = one.tasks[0]
         if isinstance(trained, errors.UserError):
-            fail(first, trained)
+            for task in one.left:
+                fail(task, trained)
             continue
         for task in one.left:
             other = run

@@ -89,11 +89,10 @@ def run(
     ):
         tasks: dict[Key, ablation.Task] = {}
         for column, data in itertools.product(list(group), everything):
-            keys = [
-                Key(column.title, data.name, category, seed)
-                for category in data.categories
-                for seed in seeds
-            ]
+            keys = itertools.product(
+                [column.title], [data.name], data.categories, seeds
+            )
+            keys = [Key(*key) for key in keys]
             try:
                 tasks |= {
                     key: _task(key, column, data, budget, overrides, workdir)

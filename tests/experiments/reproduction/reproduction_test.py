@@ -162,6 +162,13 @@ def test_runs_of_a_method_form_batches_and_share_trainings(
     assert outcome.folders[key] == tmp_path / "mnist/DR/1/seed_1"
     assert outcome.trained_in[key] == tmp_path / "mnist/D/1/seed_1"
     assert len(outcome.folders) == 8
+    # Where the training fails, so do all columns that share it.
+    monkeypatch.undo()
+    broken = errors.UserError("the loss is nan")
+    monkeypatch.setattr(experiment, "train_stages", lambda runs: [broken] * len(runs))
+    outcome = work.run(chosen, everything, "small", {}, (0, 1), tmp_path, batching)
+    assert outcome.folders == {}
+    assert list(outcome.failures.values()) == ["the loss is nan"] * 8
 
 
 def test_a_method_that_fails_ends_no_other(mnist, tmp_path, monkeypatch):
