@@ -186,5 +186,6 @@ def test_groups_of_settings_are_unchanged():
         "data.test_anomalous_limit", "data.categories", "scoring.merge",
         "scoring.distance", "scoring.layer_weights", "scoring.normalisation",
         "scoring.image_score", "calibration.images", "calibration.false_alarm_rate",
-        "calibration.pixel_false_alarm_rate",
+        "calibration.pixel_false_alarm_rate", "calibration.look_rate",
+        "calibration.confidence",
     }  # fmt: skip
