@@ -8,7 +8,7 @@ import pytest
 from conftest import SIZE, tiny
 from PIL import Image
 
-from jax_scadn.detection import calibration, finite, prediction
+from jax_scadn.detection import calibration, drift, finite, prediction
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import merging
 
@@ -22,9 +22,12 @@ class Stub:
         self.calibration = calibration.Calibration(
             threshold=0.5,
             false_alarm_rate=0.01,
+            look_threshold=None,
+            look_rate=0.0,
+            confidence=0.95,
             map_threshold=0.25,
             pixel_false_alarm_rate=0.01,
-            threshold_images=9,
+            scores=tuple(n / 20 for n in range(1, 10)),
             held_out=True,
             vmin=0.0,
             vmax=1.0,
@@ -136,7 +139,9 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
     assert rows == [
         {name: str(value) for name, value in line.items()} for line in lines
     ]
-    assert list(rows[0]) == list(prediction.FIELDS)
+    assert [*rows[0], "drift"] == list(prediction.FIELDS)
+    # Of nine held-out scores from 0.05 to 0.45 one, five and none are larger.
+    assert [line["p_value"] for line in lines] == pytest.approx([0.2, 0.6, 0.1])
     drawn = sorted((output / "overlays").rglob("*.png"))
     assert names(drawn, output / "overlays") == [
         "C.PNG.png",
@@ -145,6 +150,23 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
     ]
     assert pixels(drawn[1]).shape == (SIZE, SIZE, 3)
     assert (pixels(drawn[1]) != pixels(drawn[2])).any()
+
+
+def test_drift_is_carried_on(folder, tmp_path, capsys):
+    output, state = tmp_path / "out", tmp_path / "drift.json"
+    paths = prediction.find(str(folder), output)
+    for _ in range(8):
+        assert prediction.predict(Stub(), paths[2:], output, False, state) == []
+    *_, wealth = (json.loads(x)["drift"] for x in capsys.readouterr().out.splitlines())
+    assert drift.load(state, Stub().calibration.scores).wealth == wealth > 1
+    before = state.read_bytes()
+    (folder / "broken.png").write_bytes(b"")
+    prediction.predict(Stub(), [folder / "broken.png"], output, False, state)
+    assert state.read_bytes() == before
+    assert "after 8 images" in capsys.readouterr().err
+    state.write_text("{}")
+    with pytest.raises(errors.UserError, match="is not a file of --drift"):
+        prediction.predict(Stub(), paths, output, False, state)
 
 
 def test_no_overlays_and_no_threads(folder, tmp_path):
