@@ -102,7 +102,9 @@ def test_methods_are_chosen_by_title_or_by_module():
 
     assert titles("scadn", "Ae-Ssim") == ["SCADN", "AE-SSIM"]
     assert titles("autoencoder", "DAE") == ["AE-L2", "AE-SSIM", "DAE"]
-    with pytest.raises(errors.UserError, match=r"^--methods=PCA: .* SCADN, UTAD") as e:
+    with pytest.raises(
+        errors.UserError, match=r"^--methods=PCA: .* SCADN, .*UTAD"
+    ) as e:
         titles("PCA")
     assert "\n" not in str(e.value)
 
