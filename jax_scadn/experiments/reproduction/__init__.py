@@ -116,6 +116,7 @@ def _table(table: papers.Table, request: Request, workdir: pathlib.Path) -> Resu
             spent = report.spent_by(outcome)
             _draw(found, workdir / f"{report.STEM}.png")
             text = report.write(found, spent, request.budget, workdir)
+            print(f"written: {workdir / report.STEM}.md, .csv, .json, .png")
     return Result(text, _lines(outcome))
 
 
@@ -140,6 +141,7 @@ def _folder(folder: str, request: Request, workdir: pathlib.Path) -> Result:
                 if runs:
                     sheet.draw(runs, workdir / f"sheet_{one.category}.png")
             text = ranking.write(ranked, spent, request.budget, name, workdir)
+            print(f"written: {workdir / ranking.STEM}.md, .csv, .json, .png, sheets")
     return Result(text, _lines(outcome))
 
 
