@@ -12,7 +12,7 @@ import numpy as np
 import utad_tiny
 
 from jax_scadn import methods
-from jax_scadn.methods import autoencoder, patch_memory
+from jax_scadn.methods import autoencoder, memae, patch_memory
 from jax_scadn.methods.scadn import method as scadn
 from jax_scadn.methods.utad import expert
 from jax_scadn.networks.pretrained import efficientnet_lite, state_dict
@@ -87,6 +87,11 @@ def _autoencoder(preset):
     return _settings("autoencoder", **_TRAINED, **_SMALL, **fields)
 
 
+def _memae():
+    fields = {"model.width": 4, "memory.size": 6}
+    return _settings("memae", **_TRAINED, **fields)
+
+
 def _reference(kind):
     return _settings("reference_images", **{"reference.kind": kind})
 
@@ -134,9 +139,11 @@ def _translates(monkeypatch, images):
     monkeypatch.setattr(expert.ExpertStage, "translate", perfect)
 
 
-def _reconstructs(monkeypatch, images):
-    stage = autoencoder.AutoencoderStage
-    monkeypatch.setattr(stage, "reconstruct", lambda *_: jnp.asarray(images))
+def _reconstructs(stage):
+    def perfect(monkeypatch, images):
+        monkeypatch.setattr(stage, "reconstruct", lambda *_: jnp.asarray(images))
+
+    return perfect
 
 
 def _remembers(monkeypatch, images):
@@ -154,17 +161,21 @@ def _is_known(monkeypatch, images):
     """The images are those of training."""
 
 
+_AE = autoencoder.AutoencoderStage
 SUBJECTS = {
     "scadn": Subject(_scadn, _inpaints, "optimizer.learning_rate=1e-4,2e-4"),
     "utad": Subject(_utad, _translates, "impression.learning_rate=1e-3,2e-3"),
     "ae_l2": Subject(
-        lambda: _autoencoder("ae_l2"), _reconstructs, "optimizer.decay=0.0,0.1"
+        lambda: _autoencoder("ae_l2"), _reconstructs(_AE), "optimizer.decay=0.0,0.1"
     ),
     "ae_ssim": Subject(
-        lambda: _autoencoder("ae_ssim"), _reconstructs, "optimizer.decay=0.0,0.1"
+        lambda: _autoencoder("ae_ssim"), _reconstructs(_AE), "optimizer.decay=0.0,0.1"
     ),
     "dae": Subject(
-        lambda: _autoencoder("dae"), _reconstructs, "optimizer.decay=0.0,0.1"
+        lambda: _autoencoder("dae"), _reconstructs(_AE), "optimizer.decay=0.0,0.1"
+    ),
+    "memae": Subject(
+        _memae, _reconstructs(memae.MemoryStage), "loss.entropy_weight=0.0,1e-3"
     ),
     "mean image": Subject(
         lambda: _reference("mean"),

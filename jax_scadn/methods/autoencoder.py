@@ -145,6 +145,7 @@ class Method(base.Method):
 
     def maps(self, variables, images_bhwc: jax.Array, shared_by=None) -> base.Maps:
         """The distance at each pixel."""
-        output = self.autoencoder.reconstruct(variables["autoencoder"], images_bhwc)
+        stage = self.autoencoder
+        output = stage.reconstruct(variables[stage.name], images_bhwc)
         maps = self.distance.between(variables[base.FROZEN])(images_bhwc, output)
         return base.Maps(maps[:, None], pictures={"reconstruction": output[:, None]})
