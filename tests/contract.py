@@ -12,7 +12,7 @@ import numpy as np
 import utad_tiny
 
 from jax_scadn import methods
-from jax_scadn.methods import autoencoder, memae, patch_memory
+from jax_scadn.methods import autoencoder, memae, patch_memory, riad, vae
 from jax_scadn.methods.scadn import method as scadn
 from jax_scadn.methods.utad import expert
 from jax_scadn.networks.pretrained import efficientnet_lite, state_dict
@@ -92,6 +92,17 @@ def _memae():
     return _settings("memae", **_TRAINED, **fields)
 
 
+def _riad():
+    fields = {"model.halvings": 1, "masks.cells": (4, 8), "scoring.smoothing": 3}
+    return _settings("riad", **_TRAINED, **{"model.width": 2}, **fields)
+
+
+def _vae():
+    """A variational network, and projection: all of both presets."""
+    fields = {"preset": "gamma_vae", "model.variational": True, "projection.steps": 2}
+    return _settings("vae", **_TRAINED, **_SMALL, **{"model.hidden": 8}, **fields)
+
+
 def _reference(kind):
     return _settings("reference_images", **{"reference.kind": kind})
 
@@ -146,6 +157,11 @@ def _reconstructs(stage):
     return perfect
 
 
+def _inpaints_cells(monkeypatch, images):
+    stage = riad.InpaintingStage
+    monkeypatch.setattr(stage, "inpaint", lambda *_: jnp.stack([images] * 2))
+
+
 def _remembers(monkeypatch, images):
     """A memory of all patches: training images are in it."""
     monkeypatch.setattr(
@@ -177,6 +193,8 @@ SUBJECTS = {
     "memae": Subject(
         _memae, _reconstructs(memae.MemoryStage), "loss.entropy_weight=0.0,1e-3"
     ),
+    "riad": Subject(_riad, _inpaints_cells, "loss.msgms_weight=0.5,1.0"),
+    "vae": Subject(_vae, _reconstructs(vae.VAEStage), "loss.kl_weight=0.5,1.0"),
     "mean image": Subject(
         lambda: _reference("mean"),
         None,
