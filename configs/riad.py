@@ -4,7 +4,7 @@
     python -m jax_scadn.train --config=configs/riad.py:small --config.data.path=FOLDER
 
 Hardware: one NVIDIA GPU. Time and result: not yet run. The second is for 2 CPU cores:
-64 x 64, a sixteenth of the parameters.
+64 x 64, a sixty-fourth of the parameters.
 """
 
 from jax_scadn import methods
@@ -17,11 +17,13 @@ def get_config(preset: str = "paper"):
     config.data.path = "data/mvtec_ad"
     if preset == "small":
         config.data.size = 64
-        config.model.width = 16
+        config.model.width = 8
         config.masks.cells = (2, 4, 8)
         config.optimizer.learning_rate = 1e-3  # few steps: ten times the paper's
         config.training.batch_size = 8
         config.training.steps = 500
         config.scoring.smoothing = 7
         config.scoring.images_per_call = 16
+    elif preset != "paper":
+        raise ValueError(f"{preset!r} must be 'paper' or 'small'")
     return config

@@ -16,10 +16,9 @@ def get_config(preset: str = "vae"):
     """Settings for 'vae', 'gamma_vae', 'small' or 'gamma_vae_small'."""
     config = methods.default("vae")
     config.name = f"vae/{preset}"
-    config.preset = "gamma_vae" if preset.startswith("gamma") else preset
+    config.preset = preset.removesuffix("small").rstrip("_") or "vae"
     config.data.path = "data/mvtec_ad"
     if preset.endswith("small"):
-        config.preset = preset.removesuffix("small").rstrip("_") or "vae"
         config.data.size = 64
         config.model.hidden = 512
         config.training.batch_size = 16

@@ -19,7 +19,7 @@ from jax_scadn.losses import gradient_similarity, reconstruction
 from jax_scadn.methods import base
 from jax_scadn.networks import unet
 from jax_scadn.runtime import errors
-from jax_scadn.scoring import masks, partitions, smoothing
+from jax_scadn.scoring import partitions, smoothing
 from jax_scadn.settings import base as shared
 from jax_scadn.settings.fields import Field
 from jax_scadn.training import optimizers, random_bits
@@ -114,25 +114,20 @@ class InpaintingStage:
     def step(self, state: state_lib.NormedState, hyper, context, key, batch):
         """One update by (x - r)^2 + 1 - MSGMS(x, r) + 1 - SSIM(x, r), r inpainted.
 
-        Each step draws a cell size and a partition. The sets go through the network one
-        after the other, and so do the running statistics.
+        Each step draws a cell size and a partition. Batch norms see the copies of a
+        batch with all n sets masked; in public code the sets come one after the other.
         """
         images = batch["image"]
         masks_nhw = partitions.draw_any(key, self.size, self.cells, self.sets)
 
         def loss(params):
-            def inpaint(batch_stats, mask_hw):
-                mask = mask_hw[None, :, :, None]
-                output, updated = self.network.apply(
-                    {"params": params, "batch_stats": batch_stats},
-                    masks.apply_mask(images, mask, self.mask_value),
-                    train=True,
-                    mutable=["batch_stats"],
-                )
-                return updated["batch_stats"], mask * output
-
-            batch_stats, parts = jax.lax.scan(inpaint, state.batch_stats, masks_nhw)
-            inpainted = jnp.sum(parts, axis=0)
+            output, updated = self.network.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                partitions.masked_copies(images, masks_nhw, self.mask_value),
+                train=True,
+                mutable=["batch_stats"],
+            )
+            inpainted = partitions.assemble(output, masks_nhw)
             terms = {
                 "squared": reconstruction.mean_squared_error(inpainted, images),
                 "msgms": gradient_similarity.msgms_loss(inpainted, images),
@@ -140,7 +135,7 @@ class InpaintingStage:
             }
             value = sum(hyper[f"{name}_weight"] * term for name, term in terms.items())
             metrics = {f"{name}_loss": term for name, term in terms.items()}
-            return value, (metrics, {"batch_stats": batch_stats})
+            return value, (metrics, updated)
 
         adam = optimizers.adam(*self.adam)
         return state_lib.update_with(state, adam, hyper["learning_rate"], loss)
@@ -150,24 +145,24 @@ class InpaintingStage:
 
     @functools.cached_property
     def test_masks(self) -> np.ndarray:
-        """Partitions for scoring, the same for all images: (K n, H, W) bytes."""
+        """Partitions for scoring, the same for all images: (K, n, H, W) bytes."""
         with jax.ensure_compile_time_eval():
             key = jax.random.key(0)
-            masks_kmhw = [
+            masks_knhw = [
                 partitions.draw(jax.random.fold_in(key, k), self.size, k, self.sets)
                 for k in self.cells
             ]
-            return np.concatenate(masks_kmhw).astype(np.uint8)
+            return np.stack(masks_knhw).astype(np.uint8)
 
     def inpaint(self, result, images_bhwc: jax.Array) -> jax.Array:
         """Images inpainted entirely, with each size of cells: (K, B, H, W, C)."""
-        network = functools.partial(self.network.apply, result, train=False)
-        parts = partitions.inpaint(
-            network, images_bhwc, jnp.asarray(self.test_masks), self.mask_value
-        )
-        return jnp.sum(
-            parts.reshape(-1, self.sets, *images_bhwc.shape), axis=1, dtype=jnp.float32
-        )
+
+        def with_partition(masks_nhw):
+            copies = partitions.masked_copies(images_bhwc, masks_nhw, self.mask_value)
+            output = self.network.apply(result, copies, train=False)
+            return partitions.assemble(output, masks_nhw)
+
+        return jax.lax.map(with_partition, jnp.asarray(self.test_masks))
 
     def preview(self, result, hyper, context, batch) -> jax.Array:
         """Images, and inpainted ones by the size of cells."""

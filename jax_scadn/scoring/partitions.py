@@ -6,8 +6,6 @@ Recognition 112, 2021.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
@@ -51,29 +49,28 @@ def draw_any(key: jax.Array, size: int, cells: tuple[int, ...], sets: int) -> ja
     return masks_knhw[jax.random.randint(which, (), 0, len(cells))]
 
 
-def inpaint(
-    network: Callable[[jax.Array], jax.Array],
-    images_bhwc: jax.Array,
-    masks_mhw: jax.Array,
-    mask_value: float,
+def masked_copies(
+    images_bhwc: jax.Array, masks_nhw: jax.Array, mask_value: float
 ) -> jax.Array:
-    """The network's output under each mask, at the masked pixels; 0 elsewhere.
+    """Each image with each set masked, (B n, H, W, C); the copies of an image adjacent.
 
-    The sum over the masks of a partition is the image inpainted entirely: every pixel
-    while it was masked.
+    Devices that share a batch keep the copies of their images.
+    """
+    masks_1nhw1 = masks_nhw[None, :, :, :, None].astype(images_bhwc.dtype)
+    copies = masks.apply_mask(images_bhwc[:, None], masks_1nhw1, mask_value)
+    return copies.reshape(-1, *images_bhwc.shape[1:])
+
+
+def assemble(outputs_bhwc: jax.Array, masks_nhw: jax.Array) -> jax.Array:
+    """Images of which each pixel is that of the copy in which it was masked.
 
     Args:
-      network: of masked images.
-      images_bhwc: in [0, 1].
-      masks_mhw: 1 where pixels are masked.
-      mask_value: of masked pixels.
+      outputs_bhwc: of the copies by `masked_copies`, (B n, H, W, C).
+      masks_nhw: of a partition.
 
     Returns:
-      (M, B, H, W, C).
+      (B, H, W, C).
     """
-
-    def under_mask(mask_hw):
-        mask = mask_hw[None, :, :, None].astype(images_bhwc.dtype)
-        return mask * network(masks.apply_mask(images_bhwc, mask, mask_value))
-
-    return jax.lax.map(under_mask, masks_mhw)
+    masks_1nhw1 = masks_nhw[None, :, :, :, None].astype(outputs_bhwc.dtype)
+    shape = (-1, len(masks_nhw), *outputs_bhwc.shape[1:])
+    return jnp.sum(outputs_bhwc.reshape(shape) * masks_1nhw1, axis=1)

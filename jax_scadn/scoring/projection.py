@@ -42,14 +42,15 @@ def project(
       (B, H, W, C); not clipped.
     """
 
-    def energy(x):
+    def squared_error(x):
         f = reconstruct(x)
         f = f if through_network else jax.lax.stop_gradient(f)
-        distance = weight * jnp.sum(jnp.abs(x - images_bhwc))
-        return jnp.sum(jnp.square(x - f)) + distance, f
+        return jnp.sum(jnp.square(x - f)), f
 
     def step(x, _):
-        slope, f = jax.grad(energy, has_aux=True)(x)
+        slope, f = jax.grad(squared_error, has_aux=True)(x)
+        # Not by `grad`, for which the slope of |x| at 0 is 1.
+        slope += weight * jnp.sign(x - images_bhwc)
         return x - rate * slope * jnp.square(x - f), None
 
     projected, _ = jax.lax.scan(step, images_bhwc, length=steps)
