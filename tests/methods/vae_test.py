@@ -33,7 +33,7 @@ def test_presets_are_two_methods():
 
 
 def test_other_sizes_are_refused():
-    with pytest.raises(errors.UserError, match="data.size=48: must be one of: 16, 32"):
+    with pytest.raises(errors.UserError, match=r"size=48: must be one of: 16, 32"):
         method_of(data__size=48)
 
 
@@ -44,7 +44,7 @@ def test_loss_by_hand(monkeypatch):
         assert key is not None
         offset = variables["params"] + images + 0.1
         codes = jnp.ones((len(images), 5)), jnp.zeros((len(images), 5))
-        return network.Output(offset, *codes), {"batch_stats": {}}
+        return network.Output(offset, *codes), {"batch_stats": {"moved": 1}}
 
     monkeypatch.setattr(network.Autoencoder, "apply", apply)
     losses = []
@@ -58,7 +58,8 @@ def test_loss_by_hand(monkeypatch):
     hyper = {"learning_rate": 1.0, "kl_weight": 3.0}
     batch = {"image": jnp.full((2, 16, 16, 1), 0.5)}
     stage.step(state, hyper, protocol.EMPTY, jax.random.key(0), batch)
-    ((value, (metrics, _)),) = losses
+    ((value, (metrics, changed)),) = losses
+    assert changed == {"batch_stats": {"moved": 1}}
     np.testing.assert_allclose(metrics["kl_loss"], 2.5)
     np.testing.assert_allclose(metrics["reconstruction_loss"], 0.01, rtol=1e-5)
     np.testing.assert_allclose(value, 0.04 + 3 * 2.5 / 256, rtol=1e-5)
