@@ -66,10 +66,10 @@ def test_loss_by_hand(monkeypatch):
 
 
 def test_projection_is_in_the_range_of_the_network(monkeypatch):
-    """Image 1 and reconstruction 0.5: 1 and 0 in [-1, 1], 0.8 after a step of 0.1."""
+    """0.75 and 0.5 are 0.5 and 0 in [-1, 1]: 0.5 - 0.1 * 1 * 0.25 = 0.475 there."""
     method = methods.create(contract.resolved("vae", projection__steps=1))
     stage = vae.VAEStage
     monkeypatch.setattr(stage, "reconstruct", lambda *_: jnp.full((1, 2, 2, 1), 0.5))
-    output = method.maps({"frozen": {}, "vae": {}}, jnp.ones((1, 2, 2, 1)))
-    np.testing.assert_allclose(output.pictures["reconstruction"], 0.9, rtol=1e-6)
-    np.testing.assert_allclose(output.maps_bkhw, 0.01, rtol=1e-5)
+    output = method.maps({"frozen": {}, "vae": {}}, jnp.full((1, 2, 2, 1), 0.75))
+    np.testing.assert_allclose(output.pictures["reconstruction"], 0.7375, rtol=1e-6)
+    np.testing.assert_allclose(output.maps_bkhw, 0.0125**2, rtol=1e-4)
