@@ -123,6 +123,8 @@ class Method(base.Method):
     distance: distances.Distance
     image_score: str
 
+    picture = "reconstruction"  # what images are compared with
+
     @classmethod
     def from_config(cls, config) -> Method:
         """From resolved settings."""
@@ -153,4 +155,4 @@ class Method(base.Method):
         output = self.reconstruct(variables, images_bhwc)
         maps = self.distance.between(variables[base.FROZEN])(images_bhwc, output)
         picture = jnp.clip(output, 0, 1)
-        return base.Maps(maps[:, None], pictures={"reconstruction": picture[:, None]})
+        return base.Maps(maps[:, None], pictures={self.picture: picture[:, None]})

@@ -162,6 +162,10 @@ class Method(autoencoder.Method):
     def title(self) -> str:
         return "gamma-VAE" if self.steps else "VAE"
 
+    @property
+    def picture(self) -> str:
+        return "projection" if self.steps else "reconstruction"
+
     def reconstruct(self, variables, images_bhwc: jax.Array) -> jax.Array:
         """Reconstructions, or projections where `projection.steps` is not 0."""
         of_network = super().reconstruct

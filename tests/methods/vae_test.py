@@ -71,5 +71,5 @@ def test_projection_is_in_the_range_of_the_network(monkeypatch):
     stage = vae.VAEStage
     monkeypatch.setattr(stage, "reconstruct", lambda *_: jnp.full((1, 2, 2, 1), 0.5))
     output = method.maps({"frozen": {}, "vae": {}}, jnp.full((1, 2, 2, 1), 0.75))
-    np.testing.assert_allclose(output.pictures["reconstruction"], 0.7375, rtol=1e-6)
+    np.testing.assert_allclose(output.pictures["projection"], 0.7375, rtol=1e-6)
     np.testing.assert_allclose(output.maps_bkhw, 0.0125**2, rtol=1e-4)
