@@ -74,7 +74,7 @@ def test_a_custom_method(own):
     [
         (
             "scdan",
-            r"method=scdan: must be one of: .*scadn, utad, vae; or the dotted path",
+            r"scdan: must be one of: .*scadn, utad, vae; or the dotted path",
         ),
         ("base", "method=base: must be one of"),
         ("", "method=: must be one of"),
