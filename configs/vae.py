@@ -6,7 +6,8 @@
     python -m jax_scadn.train --config=configs/vae.py:small --config.data.path=FOLDER
 
 Hardware: one NVIDIA GPU. Time and result: not yet run. `:small` and `:gamma_vae_small`
-are for 2 CPU cores: 64 x 64, a quarter of the hidden units.
+are for 2 CPU cores: 64 x 64, a quarter of the hidden units, 3 minutes for 200 images;
+image AUROC on MVTec bottle: docs/results.md.
 """
 
 from jax_scadn import methods
@@ -22,6 +23,6 @@ def get_config(preset: str = "vae"):
         config.data.size = 64
         config.model.hidden = 512
         config.training.batch_size = 16
-        config.training.steps = 1500
+        config.training.steps = 1000
         config.scoring.images_per_call = 16
     return config
