@@ -152,6 +152,8 @@ class Method(base.Method):
     distance: distances.Distance
     image_score: str
 
+    picture = "reconstruction"  # what images are compared with
+
     @classmethod
     def from_config(cls, config) -> Method:
         """From resolved settings."""
@@ -172,8 +174,14 @@ class Method(base.Method):
     def frozen(self):
         return self.distance.frozen
 
+    def reconstruct(self, variables, images_bhwc: jax.Array) -> jax.Array:
+        """What images are compared with."""
+        stage = self.autoencoder
+        return stage.reconstruct(variables[stage.name], images_bhwc)
+
     def maps(self, variables, images_bhwc: jax.Array, shared_by=None) -> base.Maps:
         """The distance at each pixel."""
-        output = self.autoencoder.reconstruct(variables["autoencoder"], images_bhwc)
+        output = self.reconstruct(variables, images_bhwc)
         maps = self.distance.between(variables[base.FROZEN])(images_bhwc, output)
-        return base.Maps(maps[:, None], pictures={"reconstruction": output[:, None]})
+        picture = jnp.clip(output, 0, 1)
+        return base.Maps(maps[:, None], pictures={self.picture: picture[:, None]})

@@ -10,6 +10,8 @@ from jax_scadn.networks.layers import convolution
 
 WEIGHT_INIT = nn.initializers.normal(0.02)
 HE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+# PyTorch's default: U(-1 / sqrt n, 1 / sqrt n) with n inputs of each output.
+PYTORCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch, as PyTorch counts
@@ -65,7 +67,12 @@ class BatchNorm(nn.Module):
 
     Source: Ioffe and Szegedy 2015, in the form of PyTorch's BatchNorm2d. (Flax's own
     stores the biased variance.)
+
+    Attributes:
+      eps: added to the variance; PyTorch's default is 1e-5.
     """
+
+    eps: float = BATCH_NORM_EPS
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
@@ -83,7 +90,7 @@ class BatchNorm(nn.Module):
                 unbiased = variance * (count / (count - 1))
                 running_mean.value = _moved(running_mean.value, mean)
                 running_variance.value = _moved(running_variance.value, unbiased)
-        factor = scale * jax.lax.rsqrt(variance + BATCH_NORM_EPS)
+        factor = scale * jax.lax.rsqrt(variance + self.eps)
         y = (x - _channels(mean)) * _channels(factor) + _channels(bias)
         return y.astype(x_bhwc.dtype)
 
