@@ -313,7 +313,8 @@ def _print_results(results: dict[str, Any] | None, workdir: pathlib.Path) -> Non
     print(tables.markdown(evaluation.rows(results)))
     print(_threshold_line(results["threshold"]))
     folder = workdir / _EVALUATION
-    print(f"anomaly maps: {folder / 'sheet.png'}")
+    if results["map_threshold"] is not None:
+        print(f"anomaly maps: {folder / 'sheet.png'}")
     print(f"tables and ROC plot: {folder}")
 
 
