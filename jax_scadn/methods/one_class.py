@@ -41,7 +41,7 @@ FIELDS = {
     ),
     "ocsvm.nu": Field(0.1, "largest share of training images outside", above=0, most=1),
     "ocsvm.gamma": Field(
-        0.0, "of exp(-gamma |x - y|^2); 0 = 1 / (features * variance)", least=0
+        0.0, "of exp(-gamma |x - y|^2); 0 = 1 / (sum of all variances)", least=0
     ),
     "kde.bandwidth": Field(
         0.0, "deviation of the Gaussians; 0 = that of the best likelihood", least=0
@@ -54,6 +54,7 @@ PRESETS = {
 _MOST_VALUES = {"pixels": 3 * 64**2, "pca": 3 * 256**2, "whitened": 3 * 256**2}
 # Bandwidths that are tried, as shares of the median distance of training images.
 _SHARES = 2.0 ** np.arange(-5, 1.5, 0.5)
+_LEAST_BANDWIDTH = 1e-3  # where all training images are the same
 _FOLDS = 5
 _MOST_PAIRED = 1000  # images whose distances give the median
 
@@ -97,7 +98,16 @@ class OneClassStage:
         return {name: np.asarray(x, np.float32) for name, x in fitted.items()}
 
     def _basis(self, rows: np.ndarray) -> np.ndarray:
-        """Columns are the principal components."""
+        """Columns are the principal components.
+
+        Raises:
+          errors.UserError: all images are the same.
+        """
+        if np.max(np.abs(rows)) < 1e-6:
+            raise errors.UserError(
+                "principal components need training images that differ; "
+                f"there are {len(rows)}: use --config.model.features=pixels"
+            )
         pca = decomposition.PCA(
             self.variance,
             whiten=self.features_kind == "whitened",
@@ -134,7 +144,8 @@ class SvmStage(OneClassStage):
     title = "OCSVM"
 
     def fit(self, key: jax.Array, rows: np.ndarray) -> dict[str, np.ndarray | float]:
-        gamma = self.gamma or 1 / (rows.shape[1] * max(rows.var(), 1e-12))
+        # scikit-learn's 'scale', of centred rows.
+        gamma = self.gamma or 1 / max(rows.shape[1] * rows.var(), 1e-12)
         fitted = svm.OneClassSVM(kernel="rbf", nu=self.nu, gamma=gamma).fit(rows)
         return {
             "centres": fitted.support_vectors_,
@@ -185,7 +196,7 @@ def best_bandwidth(key: jax.Array, rows: np.ndarray) -> float:
     some = rows[:_MOST_PAIRED]
     pairs = np.triu_indices(len(some), 1)
     median = np.sqrt(np.median(_squared(some, some)[pairs])) if len(some) > 1 else 0
-    bandwidths = max(median, 1e-6) * _SHARES
+    bandwidths = np.maximum(median * _SHARES, _LEAST_BANDWIDTH)
     likelihood = np.zeros(len(bandwidths))
     fold = np.arange(len(rows)) % min(_FOLDS, len(rows))
     for left_out in np.unique(fold):
