@@ -112,6 +112,11 @@ def _deep_svdd():
     return _settings("deep_svdd", **_TRAINED, **fields)
 
 
+def _anogan():
+    fields = {"encoder.training.batch_size": 4, "encoder.training.steps": 4}
+    return _settings("anogan", **_TRAINED, **_SMALL, **fields)
+
+
 def _alocc(preset):
     fields = {"model.width": 4, "model.discriminator_width": 4}
     return _settings("alocc", preset=preset, **_TRAINED, **fields)
@@ -248,6 +253,7 @@ SUBJECTS = {
         None,
         "loss.context_weight=40.0,50.0",
     ),
+    "anogan": Subject(_anogan, None, "encoder.features_weight=0.5,1.0"),
     "skip_ganomaly": Subject(
         lambda: _settings("skip_ganomaly", **_TRAINED, **{"model.width": 4}),
         _generates,

@@ -114,6 +114,7 @@ class GanomalyStage:
             images,
             adversarial_losses.mean_cross_entropy,
             loss,
+            image_of=lambda generated: generated.image_bhwc,
         )
 
     def result(self, state: learners.State) -> base.Variables:

@@ -104,7 +104,7 @@ class SkipStage:
 
         def loss(generated, logits, features, real_features):
             fooled = adversarial_losses.generator_fake("nsgan", logits)
-            error = reconstruction.absolute_error(generated.image_bhwc, images)
+            error = reconstruction.absolute_error(generated, images)
             terms = {
                 "adversarial": jnp.mean(fooled),
                 "context": jnp.mean(error),
@@ -129,7 +129,7 @@ class SkipStage:
     def generate(self, result, signed_bhwc: jax.Array) -> jax.Array:
         """Reconstructions, in [-1, 1] like the images."""
         variables = result[adversarial.GENERATOR]
-        return self.generator.apply(variables, signed_bhwc, train=False).image_bhwc
+        return self.generator.apply(variables, signed_bhwc, train=False)
 
     def compared(self, result, signed_bhwc: jax.Array) -> jax.Array:
         """The discriminator's features of images in [-1, 1]."""

@@ -5,8 +5,6 @@ Akcay et al., Skip-GANomaly, IJCNN 2019. Images are in [-1, 1].
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,12 +14,6 @@ from jax_scadn.networks.layers import layers
 
 _FACTORS = (1, 2, 4, 8, 8)  # channels of each layer, as multiples of the width
 MULTIPLE = 2 ** len(_FACTORS)  # of the images' sides
-
-
-class Generated(NamedTuple):
-    """Output of the generator: reconstructions, float32."""
-
-    image_bhwc: jax.Array
 
 
 class SkipUNet(nn.Module):
@@ -40,7 +32,7 @@ class SkipUNet(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, images_bhwc: jax.Array, train: bool) -> Generated:
+    def __call__(self, images_bhwc: jax.Array, train: bool) -> jax.Array:
         """(B, H, W, C) -> the same; H and W are multiples of 32."""
         widths = [self.width * factor for factor in _FACTORS]
         last = len(widths) - 1
@@ -58,4 +50,4 @@ class SkipUNet(nn.Module):
             x = pyramid.norm(f"up_norm_{i}")(x, train)
             x = jnp.concatenate([skips.pop(), x], axis=-1)
         x = pyramid.double(self.channels, self.dtype, "up_0", use_bias=True)(nn.relu(x))
-        return Generated(jnp.tanh(layers.at_least_float32(x)))
+        return jnp.tanh(layers.at_least_float32(x))

@@ -23,6 +23,8 @@ def update(
     images_bhwc: jax.Array,
     discriminator_loss: Callable[[jax.Array, jax.Array], jax.Array],
     generator_loss: Callable[..., tuple[jax.Array, Metrics]],
+    inputs: jax.Array | None = None,
+    image_of: Callable[[Any], jax.Array] = lambda generated: generated,
 ) -> tuple[learners.State, Metrics]:
     """The state after the update, and metrics.
 
@@ -33,18 +35,21 @@ def update(
       state: its learners are 'generator' and 'discriminator'.
       optimizer: of both, without a rate.
       learning_rate: of both.
-      networks: the generator, whose outputs have `image_bhwc`; and the discriminator,
-        which gives logits and features of images.
+      networks: the generator, and the discriminator, which gives logits and features of
+        images.
       images_bhwc: real ones, as both networks take them.
       discriminator_loss: of the logits of real and of generated images.
       generator_loss: of the outputs, the logits and the features of the generated
         images, and the features of the real ones; gives the loss and its terms.
+      inputs: of the generator; None: the images.
+      image_of: the generated images of the generator's outputs.
     """
     generator, discriminator = networks
     g, d = state.learners[GENERATOR], state.learners[DISCRIMINATOR]
+    inputs = images_bhwc if inputs is None else inputs
 
     def generate(params):
-        return learners.forward(generator, params, g.batch_stats, images_bhwc)
+        return learners.forward(generator, params, g.batch_stats, inputs)
 
     def discriminate(params, batch_stats, images):
         return learners.forward(discriminator, params, batch_stats, images)
@@ -53,7 +58,7 @@ def update(
 
     def loss_of_d(params):
         (real, features), stats = discriminate(params, d.batch_stats, images_bhwc)
-        (fake, _), stats = discriminate(params, stats, generated.image_bhwc)
+        (fake, _), stats = discriminate(params, stats, image_of(generated))
         return discriminator_loss(real, fake), (features, stats)
 
     (loss_d, (real_features, stats_d)), grads_d = jax.value_and_grad(
@@ -61,7 +66,7 @@ def update(
     )(d.params)
 
     def loss_of_g(generated) -> tuple[jax.Array, Any]:
-        seen = generated.image_bhwc
+        seen = image_of(generated)
         (logits, features), _ = discriminate(d.params, d.batch_stats, seen)
         return generator_loss(generated, logits, features, real_features)
 

@@ -7,7 +7,7 @@ import pytest
 from jax_scadn import methods
 from jax_scadn.methods import ganomaly as ganomaly_method
 from jax_scadn.methods import skip_ganomaly
-from jax_scadn.networks import ganomaly, skip_unet
+from jax_scadn.networks import ganomaly
 from jax_scadn.runtime import errors
 from jax_scadn.training import adversarial, protocol
 
@@ -22,7 +22,7 @@ def loss_of(name, monkeypatch):
     (stage,) = methods.create(config).stages
     given = []
     monkeypatch.setattr(
-        adversarial, "update", lambda *arguments: given.extend(arguments)
+        adversarial, "update", lambda *values, **_: given.extend(values)
     )
     hyper = stage.hyperparameters(config, 1)
     stage.step(None, hyper, protocol.EMPTY, None, {"image": IMAGES})
@@ -44,7 +44,7 @@ def test_generator_loss_of_ganomaly(monkeypatch):
 
 def test_generator_loss_of_skip_ganomaly(monkeypatch):
     loss = loss_of("skip_ganomaly", monkeypatch)
-    output = skip_unet.Generated(jnp.zeros_like(IMAGES))
+    output = jnp.zeros_like(IMAGES)
     total, terms = loss(output, np.zeros(2, np.float32), FAKE, REAL)
     np.testing.assert_allclose(terms["adversarial"], np.log(2), rtol=1e-6)
     np.testing.assert_allclose(terms["features"], 5)

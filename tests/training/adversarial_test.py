@@ -55,7 +55,14 @@ def test_update_follows_both_gradients_from_before_it():
     state = learners.create(optimizer, variables)
     after, metrics = jax.jit(
         lambda state: adversarial.update(
-            state, optimizer, 0.1, networks, images, d_loss, g_loss
+            state,
+            optimizer,
+            0.1,
+            networks,
+            images,
+            d_loss,
+            g_loss,
+            image_of=lambda output: output.image_bhwc,
         )
     )(state)
     g, d = (state.learners[name] for name in names)
