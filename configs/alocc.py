@@ -2,21 +2,28 @@
 
     python -m jax_scadn.train --config=configs/alocc.py --config.data.path=FOLDER
     python -m jax_scadn.train --config=configs/alocc.py:d --config.data.path=FOLDER
+    python -m jax_scadn.train --config=configs/alocc.py:small \
+        --config.data.path=FOLDER --config.data.category=0
 
-Both score with the same training. One digit: --config.data.category=0. A short run:
---config.training.steps=300. Hardware: 2 CPU cores. Time and result: not yet run.
+'d' and 'dr' score with the same training; 'small' is 'dr' for a CPU. Hardware: one
+NVIDIA GPU; 2 CPU cores for 'small'. Time and result: not yet run.
 """
 
 from jax_scadn import methods
 
 
 def get_config(preset: str = "dr"):
-    """Settings for 'd' or 'dr'."""
+    """Settings for 'd', 'dr' or 'small'."""
     config = methods.default("alocc")
     config.name = f"alocc/{preset}"
-    config.preset = preset
+    config.preset = "dr" if preset == "small" else preset
     config.data.source = "idx"
     config.data.path = "data/mnist"
     config.data.channels = 1
     config.scoring.images_per_call = 256
+    if preset == "small":
+        config.model.width = 8
+        config.model.discriminator_width = 8
+        config.training.batch_size = 64
+        config.training.steps = 300
     return config
