@@ -44,7 +44,9 @@ FIELDS = {
         0.0, "of exp(-gamma |x - y|^2); 0 = 1 / (sum of all variances)", least=0
     ),
     "kde.bandwidth": Field(
-        0.0, "deviation of the Gaussians; 0 = that of the best likelihood", least=0
+        0.0,
+        "of the Gaussians, in median distances of training images; 0 = the likeliest",
+        least=0,
     ),
 }
 PRESETS = {
@@ -170,7 +172,9 @@ class DensityStage(OneClassStage):
     title = "KDE"
 
     def fit(self, key: jax.Array, rows: np.ndarray) -> dict[str, np.ndarray | float]:
-        bandwidth = self.bandwidth or best_bandwidth(key, rows)
+        rows = rows[np.asarray(jax.random.permutation(key, len(rows)))]
+        bandwidth = self.bandwidth * median_distance(rows) or best_bandwidth(rows)
+        bandwidth = max(bandwidth, _LEAST_BANDWIDTH)
         return {"centres": rows, "bandwidth": bandwidth}
 
     def score(self, fitted: dict[str, jax.Array], squared_bm: jax.Array) -> jax.Array:
@@ -182,25 +186,30 @@ class DensityStage(OneClassStage):
         return normaliser - largest
 
 
-def best_bandwidth(key: jax.Array, rows: np.ndarray) -> float:
+def median_distance(rows: np.ndarray) -> float:
+    """Of the pairs of the first rows; 0 where there is one row."""
+    some = rows[:_MOST_PAIRED]
+    pairs = np.triu_indices(len(some), 1)
+    return (
+        float(np.sqrt(np.median(_squared(some, some)[pairs]))) if len(rows) > 1 else 0.0
+    )
+
+
+def best_bandwidth(rows: np.ndarray) -> float:
     """That under which images that were left out are the likeliest.
 
     Of shares of the median distance, from 1 / 32 to 2, by cross-validation.
 
     Args:
-      key: of the folds.
-      rows: (n, r), features; n of 2 or more.
+      rows: (n, r), shuffled features.
     """
-    order = np.asarray(jax.random.permutation(key, len(rows)))
-    rows = rows[order]
-    some = rows[:_MOST_PAIRED]
-    pairs = np.triu_indices(len(some), 1)
-    median = np.sqrt(np.median(_squared(some, some)[pairs])) if len(some) > 1 else 0
-    bandwidths = np.maximum(median * _SHARES, _LEAST_BANDWIDTH)
+    bandwidths = np.maximum(median_distance(rows) * _SHARES, _LEAST_BANDWIDTH)
     likelihood = np.zeros(len(bandwidths))
     fold = np.arange(len(rows)) % min(_FOLDS, len(rows))
     for left_out in np.unique(fold):
         squared = _squared(rows[fold == left_out], rows[fold != left_out])
+        if not squared.size:
+            continue  # one image
         for i, h in enumerate(bandwidths):
             log_density = special.logsumexp(-squared / (2 * h * h), axis=1)
             likelihood[i] += np.sum(log_density - rows.shape[1] * np.log(h))
