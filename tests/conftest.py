@@ -6,8 +6,8 @@ import os
 import pathlib
 import tempfile
 
-# Subprocesses of tests compile the same small programs over and over: they share what
-# was compiled. Set before JAX is imported, which reads it then.
+# Pytest's processes and those that tests start compile the same small programs over and
+# over: they share what was compiled. Set before JAX is imported, which reads it then.
 _CACHE = tempfile.TemporaryDirectory(prefix="jax_scadn_tests_")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
@@ -23,9 +23,6 @@ from jax_scadn import methods  # noqa: E402
 from jax_scadn.data import lace  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Subprocesses write to the cache, this process only reads: writing has crashed jaxlib
-# in a process that had compiled thousands of programs.
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
 
 
 def _rendered_once(image):

@@ -268,6 +268,19 @@ def is_trained(name):
     return bool(protocol.gradient_stages(stages))
 
 
+def settings(name):
+    """Unresolved tiny settings of a method.
+
+    With its usual eps Adam moves a weight by the sign of its gradient at first, which
+    rounding may change.
+    """
+    config = SUBJECTS[name].settings()
+    for field in methods.fields(config.method):
+        if field.endswith(".eps"):
+            resolve.put(config, field, 1e-2)
+    return config
+
+
 def resolved(name, steps=None, **changes):
     """Tiny settings of a method.
 
@@ -276,7 +289,7 @@ def resolved(name, steps=None, **changes):
       steps: of every stage that is trained.
       **changes: `a__b=c` sets a.b.
     """
-    config = SUBJECTS[name].settings()
+    config = settings(name)
     if steps is not None:
         for field in methods.fields(config.method):
             if field.endswith(".steps"):

@@ -72,9 +72,12 @@ class Stub:
         self.calibration = calibration.Calibration(
             threshold=threshold,
             false_alarm_rate=0.01,
+            look_threshold=None,
+            look_rate=0.0,
+            confidence=0.95,
             map_threshold=0.5,
             pixel_false_alarm_rate=0.25,
-            threshold_images=1,
+            scores=(0.5,),
             held_out=True,
             vmin=0.0,
             vmax=1.0,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
 from absl import logging
 
-from jax_scadn.data import folder, images, labelled, lace, one_class, records
+from jax_scadn.data import (
+    folder,
+    hold_out,
+    images,
+    labelled,
+    lace,
+    one_class,
+    records,
+)
 from jax_scadn.runtime import errors
 
 
@@ -75,6 +84,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
     """
     images.allow(config.max_megapixels)
     category, unpaired, notes, name = config.category, (), (), config.source
+    directory = None
     reading = {"white": config.white, "fit": config.fit}
     if config.source == "folder":
         directory = folder.locate(config.path, category)
@@ -83,6 +93,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
             directory, config.size, config.channels, **reading
         )
     elif config.source == "plain":
+        directory = config.path
         train, test, _, notes = folder.plain_items(
             config.path, config.test_path, config.size, config.channels, **reading
         )
@@ -94,7 +105,8 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
         category, name = one_class.resolve(category, data.classes), data.name
         train, test = one_class.items(data, category, config.size, config.channels)
     test = _limit(test, config.test_normal_limit, config.test_anomalous_limit)
-    kept, held_out = _hold_out(len(train), config.held_out, seed)
+    held_out = _held_out(train, directory, config.held_out, seed)
+    kept = np.setdiff1d(np.arange(len(train)), held_out)
     cached = _fits([*train, *test], config)
     return records.Dataset(
         category=category,
@@ -130,13 +142,12 @@ def _limit(items: list[records.Item], normal: int, anomalous: int):
     return limited
 
 
-def _hold_out(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits range(count) into training and held-out indices, each sorted."""
-    held = 0
-    if share > 0 and count > 1:
-        held = min(max(1, round(share * count)), count - 1)
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[held:]), np.sort(order[:held])
+def _held_out(items, directory, share: float, seed: int) -> np.ndarray:
+    """Sorted indices of those held out: by name where others may be added."""
+    if directory is None:
+        return hold_out.by_position(len(items), share, seed)
+    names = [os.path.relpath(item.path, directory) for item in items]
+    return hold_out.by_name(names, share, seed)
 
 
 def _fits(items: list[records.Item], config: ml_collections.ConfigDict) -> bool:

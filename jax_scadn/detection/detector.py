@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
-import json
 import pathlib
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,19 +17,17 @@ from jax_scadn import methods
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import pipeline, records
 from jax_scadn.detection import calibration as calibration_lib
-from jax_scadn.detection import finite
+from jax_scadn.detection import calibration_file, finite
 from jax_scadn.detection.calibration import Calibration
 from jax_scadn.methods import base
-from jax_scadn.runtime import distributed, errors, files, paths, sharding
+from jax_scadn.runtime import distributed, errors, paths, sharding
 from jax_scadn.scoring.merging import Scored
 from jax_scadn.settings import files as settings_files
 from jax_scadn.training import checkpoints
 
 CONFIG = "config.json"
-_CALIBRATION = "calibration.json"
-_PARAMS = "params"
+_PARAMS = pathlib.Path("detector/params")
 _VARIABLES, _STATISTICS = "variables", "statistics"
-_DIGEST = "sha256"  # of both, in the file of the calibration
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -186,8 +181,8 @@ class Detector:
         calibration = self.calibration
         if scored.maps is not None and calibration and calibration.vmin is None:
             raise errors.UserError(
-                f"{_CALIBRATION} has no thresholds for the maps of "
-                f"{self.method.title}: train again"
+                "calibration.json has no thresholds for the maps of "
+                f"{self.method.title}: give new ones with jax_scadn.recalibrate"
             )
         return finite.check_scored(scored, names)
 
@@ -249,14 +244,20 @@ class Detector:
             finite.check_arrays(statistics, "the statistics of the training images")
         detector = Detector(self.config, self.variables, statistics)
         normal = held_out if len(held_out) else train
-        maps, scores = detector.maps_and_scores(normal)
-        detector.calibration = calibration_lib.calibrate(
-            self.config.calibration,
-            scores,
-            np.stack(maps) if maps else None,
-            held_out=len(held_out) > 0,
+        return detector.with_thresholds(normal, held_out=len(held_out) > 0)
+
+    def with_thresholds(self, normal: records.Split, held_out: bool) -> Detector:
+        """The detector with thresholds and colours from normal images.
+
+        Args:
+          normal: the images.
+          held_out: whether they were kept from training.
+        """
+        maps, scores = self.maps_and_scores(normal)
+        calibration = calibration_lib.calibrate(
+            self.config.calibration, scores, np.stack(maps) if maps else None, held_out
         )
-        return detector
+        return Detector(self.config, self.variables, self.statistics, calibration)
 
     def _statistics_of(self, train: records.Split) -> Any:
         """`Method.calibrate` of the summaries of all images, by the scoring program."""
@@ -283,17 +284,12 @@ class Detector:
         """
         saved = {_VARIABLES: self.variables, _STATISTICS: self.statistics}
         finite.check_arrays(saved, f"the detector of {workdir}")
-        folder = workdir / "detector"
-        calibration = folder / _CALIBRATION
         if distributed.is_primary():
-            calibration.unlink(missing_ok=True)
-            folder.mkdir(parents=True, exist_ok=True)
+            calibration_file.path(workdir).unlink(missing_ok=True)
             settings_files.write(self.config, workdir / CONFIG)
-        checkpoints.save_params(folder / _PARAMS, saved)
+        checkpoints.save_params(workdir / _PARAMS, saved)
         if distributed.is_primary():
-            values = dataclasses.asdict(self.calibration)
-            values[_DIGEST] = checkpoints.digest(saved)
-            files.write_text(calibration, json.dumps(values, indent=2) + "\n")
+            calibration_file.write(workdir, self.calibration, checkpoints.digest(saved))
 
 
 def _first(count: int, scored: Scored) -> Scored:
@@ -302,9 +298,7 @@ def _first(count: int, scored: Scored) -> Scored:
 
 def is_saved(workdir: pathlib.Path) -> bool:
     """Whether a work directory has a complete detector."""
-    return distributed.broadcast_from_primary(
-        (workdir / "detector" / _CALIBRATION).exists()
-    )
+    return distributed.broadcast_from_primary(calibration_file.path(workdir).exists())
 
 
 def load(workdir: str | pathlib.Path) -> Detector:
@@ -314,32 +308,33 @@ def load(workdir: str | pathlib.Path) -> Detector:
       errors.UserError: there is none, or it cannot be read.
     """
     workdir = pathlib.Path(paths.local(str(workdir)))
+    calibration, digest = calibration_file.read(workdir)
+    return _load(workdir, digest, calibration)
+
+
+def load_uncalibrated(workdir: pathlib.Path) -> Detector:
+    """The detector without thresholds, which may be of an older version.
+
+    Raises:
+      errors.UserError: as `load`.
+    """
+    return _load(workdir, calibration_file.digest(workdir), None)
+
+
+def _load(
+    workdir: pathlib.Path, digest: str, calibration: Calibration | None
+) -> Detector:
     config = methods.read(workdir / CONFIG)
-    folder = workdir / "detector"
-    try:
-        values = json.loads((folder / _CALIBRATION).read_text(encoding="utf-8"))
-        digest = values.pop(_DIGEST, None)
-        calibration = calibration_lib.parse(values)
-    except FileNotFoundError:
-        raise errors.UserError(
-            f"{workdir} has no finished training; run jax_scadn.train again with "
-            f"--workdir={shlex.quote(str(workdir))} to resume it"
-        ) from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise errors.UserError(
-            f"{folder / _CALIBRATION} cannot be read ({error}); train again"
-        ) from None
     mesh, _ = sharding.scoring_mesh(config.scoring.images_per_call)
-    saved = checkpoints.load_params(folder / _PARAMS, sharding.replicated(mesh))
+    path = workdir / _PARAMS
+    saved = checkpoints.load_params(path, sharding.replicated(mesh))
     if checkpoints.digest(saved) != digest:
         raise errors.UserError(
-            f"the weights in {folder / _PARAMS} are not those that were calibrated: "
-            "they are damaged or were exchanged; train again"
+            f"the weights in {path} are not those that were calibrated: they are "
+            "damaged or were exchanged; train again"
         )
-    finite.check_arrays(saved, f"the weights in {folder / _PARAMS}")
+    finite.check_arrays(saved, f"the weights in {path}")
     try:
         return Detector(config, saved[_VARIABLES], saved[_STATISTICS], calibration)
     except (KeyError, TypeError):
-        raise errors.UserError(
-            f"{folder / _PARAMS} is not a detector's: train again"
-        ) from None
+        raise errors.UserError(f"{path} is not a detector's: train again") from None

@@ -14,6 +14,7 @@ from sklearn import neighbors
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import records, sources
 from jax_scadn.detection import baselines, by_defect, image_scores
+from jax_scadn.detection.calibration import Calibration
 from jax_scadn.detection.detector import Detector
 from jax_scadn.reports import figures, metrics, tables
 from jax_scadn.runtime import distributed, memory
@@ -99,9 +100,10 @@ def evaluate(
         "merges": _merges(test.labels, scored.means, detector.statistics),
         "threshold": {
             "value": calibration.threshold,
-            "images": calibration.threshold_images,
+            "images": len(calibration.scores),
             "held_out": calibration.held_out,
             "false_alarm_rate_wanted": calibration.false_alarm_rate,
+            **_promised(calibration),
             **_of_each_label(scored.scores > calibration.threshold, test.labels),
         },
         "map_threshold": scored.at_map_threshold,
@@ -317,6 +319,16 @@ def _neighbours(
     search.fit(detector.embeddings(train))
     nearest = search.kneighbors(detector.embeddings(test), return_distance=False)
     return [[images_lib.as_float(train[i].image) for i in row] for row in nearest]
+
+
+def _promised(calibration: Calibration) -> dict[str, float | None]:
+    """What the threshold promises of new normal images; None without held-out ones."""
+    promise = calibration.promise
+    return {
+        "false_alarm_rate_expected": promise and promise.expected,
+        "false_alarm_rate_at_most": promise and promise.upper,
+        "confidence": calibration.confidence,
+    }
 
 
 def _for_the_sheet(defects: Sequence[str], count: int) -> list[int]:

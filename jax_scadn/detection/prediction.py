@@ -26,10 +26,11 @@ from jax_scadn.runtime import errors
 
 OVERLAYS = "overlays"
 LINES, TABLE = "predictions.jsonl", "predictions.csv"
-# Of each image. 'anomalous_share', of its pixels above the map's threshold, only where
-# the method has maps, 'scale' only where it has scales.
-FIELDS = ("path", "score", "threshold", "decision", "anomalous_share", "scale",
-          "milliseconds")  # fmt: skip
+# Of each image. 'p_value' is None where no images were held out; 'anomalous_share', of
+# its pixels above the map's threshold, is there only where the method has maps, and
+# 'scale' only where it has scales.
+FIELDS = ("path", "score", "threshold", "p_value", "decision", "anomalous_share",
+          "scale", "milliseconds")  # fmt: skip
 _LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name is longer
 
 
@@ -279,8 +280,11 @@ def _result(detector, path, image, scored, i, milliseconds) -> _Result:
         "path": str(path),
         "score": score,
         "threshold": calibration.threshold,
-        "decision": "anomalous" if score > calibration.threshold else "ok",
+        "p_value": None,
+        "decision": calibration.decision(score),
     }
+    if (p_values := calibration.p_values(scored.scores[i : i + 1])) is not None:
+        line["p_value"] = float(p_values[0])
     if anomaly_map is not None:
         line["anomalous_share"] = float(
             np.mean(anomaly_map > calibration.map_threshold)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import pathlib
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +14,7 @@ import ml_collections
 from jax_scadn import methods
 from jax_scadn.data import check, records, sources
 from jax_scadn.detection import detector, evaluation
+from jax_scadn.experiments import console
 from jax_scadn.methods import base
 from jax_scadn.reports import tables
 from jax_scadn.runtime import distributed, errors, lock
@@ -202,7 +201,7 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
         print(_results(workdir).with_suffix(".md").read_text(encoding="utf-8"))
         return
     run = CategoryRun(config, workdir)
-    _print_size(config, run.dataset)
+    console.print_size(config, run.dataset)
     if detector.is_saved(workdir):
         results = run.evaluate(detector.load(workdir))
     else:
@@ -211,8 +210,8 @@ def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None
             raise trained
         print("calibrating on normal images")
         results = run.finish(trained)
-    _print_results(results, workdir)
-    _print_next(workdir)
+    console.print_results(results, workdir, workdir / _EVALUATION)
+    console.print_next(workdir)
 
 
 def train_stages(
@@ -257,34 +256,14 @@ def import_detector(
             raise errors.UserError(
                 f"{workdir} has a detector already; give another --workdir"
             )
-        _print_results(CategoryRun(config, workdir).finish(trained), workdir)
-    _print_next(workdir)
+        console.print_results(
+            CategoryRun(config, workdir).finish(trained), workdir, workdir / _EVALUATION
+        )
+    console.print_next(workdir)
 
 
 def _dataset(config: ml_collections.ConfigDict) -> records.Dataset:
     return check.enforce(sources.load(config.data, config.seed), config.data.on_bad)
-
-
-def _print_size(config: ml_collections.ConfigDict, dataset: records.Dataset) -> None:
-    splits = {
-        "training": dataset.train,
-        "held-out": dataset.held_out,
-        "test": dataset.test,
-    }
-    counts = ", ".join(f"{len(split)} {name}" for name, split in splits.items())
-    items = [item for split in splits.values() for item in split.items]
-    kept = "kept in memory" if dataset.train.cached else "read again in each epoch"
-    mib = sources.memory(items, config.data)
-    print(f"{counts} images; decoded they take {mib:.1f} MiB and are {kept}")
-
-
-def _print_next(workdir: pathlib.Path) -> None:
-    quoted = shlex.quote(str(workdir))
-    print(f"next: python -m jax_scadn.evaluate --workdir={quoted}")
-    print(
-        f"      python -m jax_scadn.predict --workdir={quoted} "
-        "--input=IMAGE_OR_FOLDER --output=predictions"
-    )
 
 
 def _evaluate_one(workdir: pathlib.Path, data_path: str, test_path: str) -> None:
@@ -304,33 +283,7 @@ def _evaluate_one(workdir: pathlib.Path, data_path: str, test_path: str) -> None
             f"the data of {workdir} has no test images; use jax_scadn.predict"
         )
     results = evaluation.evaluate(trained, dataset, workdir / _EVALUATION)
-    _print_results(results, workdir)
-
-
-def _print_results(results: dict[str, Any] | None, workdir: pathlib.Path) -> None:
-    if results is None:
-        return
-    print(tables.markdown(evaluation.rows(results)))
-    print(_threshold_line(results["threshold"]))
-    folder = workdir / _EVALUATION
-    if results["map_threshold"] is not None:
-        print(f"anomaly maps: {folder / 'sheet.png'}")
-    print(f"tables and ROC plot: {folder}")
-
-
-def _threshold_line(at: dict[str, Any]) -> str:
-    """The threshold, and what is above it of the kinds of test images there are."""
-    kinds = {"normal": at["normal_above"], "anomalous": at["anomalous_above"]}
-    shares = " and ".join(
-        f"{100 * share:.0f} % of the {kind}"
-        for kind, share in kinds.items()
-        if not math.isnan(share)
-    )
-    return (
-        f"threshold {at['value']:.4g} from {at['images']} "
-        f"{'held-out' if at['held_out'] else 'training'} normal images: "
-        f"{shares} test images are above it"
-    )
+    console.print_results(results, workdir, workdir / _EVALUATION)
 
 
 def _summarise(workdir: pathlib.Path, categories) -> None:

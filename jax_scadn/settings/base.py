@@ -197,6 +197,22 @@ FIELDS = {
         seen_by="evaluation",
         compared=False,
     ),
+    "calibration.look_rate": Field(
+        0.0,
+        "share of normal images to look at or above the threshold; 0 = no such band",
+        least=0,
+        below=1,
+        seen_by="evaluation",
+        compared=False,
+    ),
+    "calibration.confidence": Field(
+        0.95,
+        "of the promise on false alarms",
+        above=0,
+        below=1,
+        seen_by="evaluation",
+        compared=False,
+    ),
     "calibration.pixel_false_alarm_rate": Field(
         0.01,
         "share of normal pixels above the threshold of maps",
@@ -297,4 +313,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     if not any(weights):
         raise errors.UserError(
             f"--config.scoring.layer_weights={weights}: must not all be 0"
+        )
+    rates = config.calibration
+    if rates.look_rate and rates.look_rate <= rates.false_alarm_rate:
+        raise errors.UserError(
+            f"--config.calibration.look_rate={rates.look_rate}: must be above "
+            f"false_alarm_rate={rates.false_alarm_rate}, or 0"
         )

@@ -75,16 +75,31 @@ def _identities(split):
     return [int(image[0, 0, 0]) for image in split.images()] if len(split) else []
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.01, 1), (0.3, 3), (0.99, 9)])
-def test_held_out_share(root, share, count):
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.99])
+def test_images_are_held_out_or_trained_on(root, share):
     settings = _folder(root, category="bolt", held_out=share)
     dataset = sources.load(settings, seed=0)
     kept, held_out = _identities(dataset.train), _identities(dataset.held_out)
-    assert len(held_out) == count
+    assert bool(held_out) == (share > 0)
     assert sorted(kept + held_out) == list(range(10))
     assert kept == sorted(kept)
     again = sources.load(settings, seed=0)
     assert _identities(again.held_out) == held_out
+
+
+def test_held_out_images_stay_so_when_others_are_added_and_the_folder_moves(root):
+    def names(path):
+        config = _folder(path, category="bolt", held_out=0.3)
+        return {p.split("bolt/")[1] for p in sources.load(config, 0).held_out.paths}
+
+    before = names(root)
+    for number in range(20):
+        _write(root / f"bolt/train/good/a{number}.png")
+    after = names(root)
+    assert {name for name in after if "/a" not in name} == before
+    assert len(after) > len(before)
+    root.rename(root.with_name("moved"))
+    assert names(root.with_name("moved")) == after
 
 
 def test_held_out_depends_on_the_seed(root):

@@ -47,7 +47,7 @@ def test_calibration_comes_from_normal_images(calibrated, dataset):
     assert thresholds.pixel_false_alarm_rate == 0.25
     assert np.mean(above) == pytest.approx(0.25, abs=1e-3)
     assert thresholds.held_out
-    assert thresholds.threshold_images == 5
+    assert thresholds.scores == tuple(np.sort(held_out.scores).tolist())
     assert thresholds.vmin < thresholds.vmax
 
 
@@ -144,7 +144,11 @@ def test_damaged_weights_are_a_one_line_error(calibrated, tmp_path):
         ({"threshold": True}, "threshold must not be True"),
         ({"vmax": float("inf")}, "vmax must not be inf"),
         ({"vmin": None}, "vmin must not be None"),
-        ({"threshold_images": 1.5}, "threshold_images must not be 1.5"),
+        ({"scores": []}, "scores must not be []"),
+        ({"scores": [2.0, 1.0]}, "scores must not be"),
+        ({"scores": [1.0, float("nan")]}, "scores must not be"),
+        ({"scores": 3}, "scores must not be 3"),
+        ({"look_threshold": 1e9}, "look_threshold 1000000000.0 is above threshold"),
         ({"held_out": 1}, "held_out must not be 1"),
         ({"sha256": ...}, "damaged or were exchanged"),
         ([], "cannot be read"),

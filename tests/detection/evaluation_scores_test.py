@@ -32,6 +32,9 @@ def test_merges_and_threshold(tmp_path, sheet):
         "images": 1,
         "held_out": True,
         "false_alarm_rate_wanted": 0.01,
+        "false_alarm_rate_expected": 0.5,
+        "false_alarm_rate_at_most": pytest.approx(0.95),
+        "confidence": 0.95,
         "normal_above": 0,
         "anomalous_above": pytest.approx(2 / 3),
     }

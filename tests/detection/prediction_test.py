@@ -22,9 +22,12 @@ class Stub:
         self.calibration = calibration.Calibration(
             threshold=0.5,
             false_alarm_rate=0.01,
+            look_threshold=None,
+            look_rate=0.0,
+            confidence=0.95,
             map_threshold=0.25,
             pixel_false_alarm_rate=0.01,
-            threshold_images=9,
+            scores=tuple(n / 20 for n in range(1, 10)),
             held_out=True,
             vmin=0.0,
             vmax=1.0,

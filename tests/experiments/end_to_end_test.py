@@ -235,14 +235,16 @@ def test_plain_folder_without_test_images(data, tmp_path, capsys):
     config = settings(good, data__source="plain", data__held_out=0.0)
     experiment.train(config, workdir)
     assert not (workdir / "evaluation").exists()
-    assert f"jax_scadn.predict --workdir={workdir}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"jax_scadn.predict --workdir={workdir}" in out
+    assert "from 10 training normal images\nit promises nothing of new images" in out
     with pytest.raises(
         errors.UserError, match=r"no test images; use jax_scadn\.predict"
     ):
         experiment.evaluate(workdir)
     trained = detector.load(workdir)
     assert not trained.calibration.held_out
-    assert trained.calibration.threshold_images == 10
+    assert len(trained.calibration.scores) == 10
     paths = walk.walk(good).images
     prediction.predict(trained, paths, tmp_path / "out", overlays=False)
     # The threshold is the largest score of these same images.

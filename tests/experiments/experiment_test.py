@@ -6,17 +6,18 @@ import shlex
 import types
 
 import conftest
+import evaluation_stub
 import pytest
 
 from jax_scadn.detection import detector
-from jax_scadn.experiments import experiment
+from jax_scadn.experiments import console, experiment
 from jax_scadn.runtime import errors
 from jax_scadn.settings import files
 
 
 def test_printed_commands_can_be_pasted(capsys, tmp_path):
     workdir = tmp_path / "my runs, it's $HOME"
-    experiment._print_next(workdir)
+    console.print_next(workdir)
     words = shlex.split(capsys.readouterr().out)
     assert words.count(f"--workdir={workdir}") == 2
     files.write(conftest.tiny(), workdir / detector.CONFIG)
@@ -35,15 +36,9 @@ def test_printed_commands_can_be_pasted(capsys, tmp_path):
     ],
 )
 def test_shares_of_images_that_there_are(normal, anomalous, words):
-    line = experiment._threshold_line(
-        {
-            "value": 0.1,
-            "images": 3,
-            "held_out": True,
-            "normal_above": normal,
-            "anomalous_above": anomalous,
-        }
-    )
+    shares = {"normal_above": normal, "anomalous_above": anomalous}
+    calibration = evaluation_stub.Stub().calibration
+    line = console.threshold_line(calibration, {"threshold": shares})
     assert words in line
     assert "nan" not in line
 

@@ -179,12 +179,14 @@ def test_groups_of_settings_are_unchanged():
     }  # fmt: skip
     assert which(lambda f: not f.tells_runs_apart) == machine | sheet | {
         "name", "seed", "vgg_weights", "data.category", "data.categories", "data.path",
-        "data.test_path", "calibration.false_alarm_rate",
+        "data.test_path", "calibration.false_alarm_rate", "calibration.look_rate",
+        "calibration.confidence",
     }  # fmt: skip
     assert which(lambda f: f.seen_by in ("scoring", "evaluation")) == sheet | {
         "name", "vgg_weights", "data.test_path", "data.test_normal_limit",
         "data.test_anomalous_limit", "data.categories", "scoring.merge",
         "scoring.distance", "scoring.layer_weights", "scoring.normalisation",
         "scoring.image_score", "calibration.images", "calibration.false_alarm_rate",
-        "calibration.pixel_false_alarm_rate",
+        "calibration.pixel_false_alarm_rate", "calibration.look_rate",
+        "calibration.confidence",
     }  # fmt: skip
