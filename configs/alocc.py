@@ -25,5 +25,5 @@ def get_config(preset: str = "dr"):
         config.model.width = 8
         config.model.discriminator_width = 8
         config.training.batch_size = 64
-        config.training.steps = 300
+        config.training.steps = 60
     return config
