@@ -6,7 +6,8 @@
         --config.data.path=FOLDER --config.data.category=0
 
 'd' and 'dr' score with the same training; 'small' is 'dr' for a CPU. Hardware: one
-NVIDIA GPU; 2 CPU cores for 'small'. Time and result: not yet run.
+NVIDIA GPU; 2 CPU cores for 'small'. Result of 'small': docs/results.md; its
+steps are few, since the training is not stable. The others: not yet run.
 """
 
 from jax_scadn import methods

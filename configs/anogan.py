@@ -7,8 +7,8 @@
         --config.data.path=FOLDER --config.data.category=0
 
 'small' is 'fast' for a CPU. The search takes scoring.search_steps passes of both
-networks for each image. Hardware: one NVIDIA GPU; 2 CPU cores for 'small'. Time and
-result: not yet run.
+networks for each image. Hardware: one NVIDIA GPU; 2 CPU cores for 'small'.
+Result of 'small': docs/results.md; the others: not yet run.
 """
 
 from jax_scadn import methods

@@ -6,7 +6,8 @@
     python -m jax_scadn.train --config=configs/deep_svdd.py:small \
         --config.data.path=FOLDER --config.data.category=0
 
-'small' is MNIST with few steps. Hardware: 2 CPU cores. Time and result: not yet run.
+'small' is MNIST with few steps. Hardware: 2 CPU cores. Result on MNIST with a
+part of the budget: docs/results.md. Time, CIFAR-10 and 'small': not yet run.
 """
 
 from jax_scadn import methods

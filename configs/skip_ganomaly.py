@@ -7,8 +7,8 @@
     python -m jax_scadn.train --config=configs/skip_ganomaly.py:small \
         --config.data.path=FOLDER --config.data.category=0
 
-'small' is MNIST for a CPU. Hardware: one NVIDIA GPU; 2 CPU cores for 'small'. Time and
-result: not yet run.
+'small' is MNIST for a CPU. Hardware: one NVIDIA GPU; 2 CPU cores for 'small'.
+Result of 'small': docs/results.md; the others: not yet run.
 """
 
 from jax_scadn import methods
