@@ -21,6 +21,9 @@ _WORKDIR = cli.path_flag("workdir", None, "What jax_scadn.train wrote.")
 _INPUT = cli.path_flag("input", None, "An image, a folder or a pattern.")
 _OUTPUT = cli.path_flag("output", "predictions", "Folder for what is written.")
 _OVERLAYS = flags.DEFINE_bool("overlays", True, "Write a picture for each image.")
+_DRIFT = cli.path_flag(
+    "drift", "", "File of the state that tells whether scores drift; made if missing."
+)
 flags.mark_flags_as_required(["workdir", "input"])
 
 
@@ -29,7 +32,8 @@ def main(_) -> int:
     trained = detector.load(_WORKDIR.value)
     output = pathlib.Path(_OUTPUT.value)
     paths = prediction.find(_INPUT.value, output)
-    failed = prediction.predict(trained, paths, output, _OVERLAYS.value)
+    drift = pathlib.Path(_DRIFT.value) if _DRIFT.value else None
+    failed = prediction.predict(trained, paths, output, _OVERLAYS.value, drift)
     return 1 if failed else 0
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import walk
-from jax_scadn.detection import finite
+from jax_scadn.detection import drift, finite
 from jax_scadn.detection.detector import Detector
 from jax_scadn.reports import figures
 from jax_scadn.runtime import errors
@@ -27,10 +27,10 @@ from jax_scadn.runtime import errors
 OVERLAYS = "overlays"
 LINES, TABLE = "predictions.jsonl", "predictions.csv"
 # Of each image. 'p_value' is None where no images were held out; 'anomalous_share', of
-# its pixels above the map's threshold, is there only where the method has maps, and
-# 'scale' only where it has scales.
+# its pixels above the map's threshold, is there only where the method has maps, 'scale'
+# only where it has scales, and 'drift', the wealth, only where it is asked for.
 FIELDS = ("path", "score", "threshold", "p_value", "decision", "anomalous_share",
-          "scale", "milliseconds")  # fmt: skip
+          "scale", "milliseconds", "drift")  # fmt: skip
 _LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name is longer
 
 
@@ -85,6 +85,7 @@ def predict(
     paths: Sequence[pathlib.Path],
     output: pathlib.Path,
     overlays: bool = True,
+    drift_file: pathlib.Path | None = None,
 ) -> list[pathlib.Path]:
     """Scores image files; prints a JSON line each and writes what `output` gets.
 
@@ -97,14 +98,23 @@ def predict(
       output: gets `predictions.jsonl`, `predictions.csv` and `overlays/`. Until all
         images are scored both files end in `.part`, and earlier ones stay.
       overlays: whether to draw them.
+      drift_file: state of `drift`, that is carried on; None = not asked for. Where
+        images are of a training, not held out, there is none.
 
     Returns:
       The images, and files of `output`, that went wrong.
 
     Raises:
-      errors.UserError: `output` cannot be written at the start.
+      errors.UserError: `output` cannot be written at the start, or `drift_file` is of
+        another detector.
     """
     failed = []
+    held_out = detector.calibration.scores
+    state = None
+    if drift_file is not None:
+        if not detector.calibration.held_out:
+            raise errors.UserError("--drift needs held-out images: run recalibrate")
+        state = drift.load(drift_file, held_out)
 
     def fail(path: pathlib.Path, message: str) -> None:
         # A name may contain line breaks.
@@ -115,6 +125,8 @@ def predict(
     with _Files(output) as files:
         for chunk in _scored(detector, paths, fail):
             for result in chunk:
+                if state is not None:
+                    result.line["drift"] = state.see(held_out, result.line["score"])
                 print(json.dumps(result.line))
                 files.write(result.line)
                 if overlays and result.anomaly_map is not None:
@@ -142,6 +154,12 @@ def predict(
             output / LINES,
             f"the files in --output={output} are not complete: {files.error}",
         )
+    elif state is not None:
+        try:
+            drift.save(drift_file, state)
+        except OSError as error:
+            fail(drift_file, f"--drift={drift_file} cannot be written: {error}")
+        print(state.sentence(), file=sys.stderr)
     return failed
 
 

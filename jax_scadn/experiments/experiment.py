@@ -266,18 +266,28 @@ def _dataset(config: ml_collections.ConfigDict) -> records.Dataset:
     return check.enforce(sources.load(config.data, config.seed), config.data.on_bad)
 
 
-def _evaluate_one(workdir: pathlib.Path, data_path: str, test_path: str) -> None:
+def load(
+    workdir: pathlib.Path, data_path: str = "", test_path: str = ""
+) -> tuple[detector.Detector, records.Dataset]:
+    """The detector of a work directory, and the data that it was trained on.
+
+    Arguments and errors: see `evaluate`.
+    """
     trained = detector.load(workdir)
     data = trained.config.data
     data.path = data_path or data.path
     data.test_path = test_path or data.test_path
     try:
-        dataset = _dataset(trained.config)
+        return trained, _dataset(trained.config)
     except errors.UserError as error:
         message = str(error)
         for flag, words in _WORDS_OF_EVALUATE.items():
             message = re.sub(flag, words, message)
         raise errors.UserError(message) from None
+
+
+def _evaluate_one(workdir: pathlib.Path, data_path: str, test_path: str) -> None:
+    trained, dataset = load(workdir, data_path, test_path)
     if not len(dataset.test):
         raise errors.UserError(
             f"the data of {workdir} has no test images; use jax_scadn.predict"

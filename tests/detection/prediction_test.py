@@ -8,7 +8,7 @@ import pytest
 from conftest import SIZE, tiny
 from PIL import Image
 
-from jax_scadn.detection import calibration, finite, prediction
+from jax_scadn.detection import calibration, drift, finite, prediction
 from jax_scadn.runtime import errors
 from jax_scadn.scoring import merging
 
@@ -139,7 +139,9 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
     assert rows == [
         {name: str(value) for name, value in line.items()} for line in lines
     ]
-    assert list(rows[0]) == list(prediction.FIELDS)
+    assert [*rows[0], "drift"] == list(prediction.FIELDS)
+    # Of nine held-out scores from 0.05 to 0.45 one, five and none are larger.
+    assert [line["p_value"] for line in lines] == pytest.approx([0.2, 0.6, 0.1])
     drawn = sorted((output / "overlays").rglob("*.png"))
     assert names(drawn, output / "overlays") == [
         "C.PNG.png",
@@ -148,6 +150,23 @@ def test_lines_table_and_overlays(folder, tmp_path, capsys):
     ]
     assert pixels(drawn[1]).shape == (SIZE, SIZE, 3)
     assert (pixels(drawn[1]) != pixels(drawn[2])).any()
+
+
+def test_drift_is_carried_on(folder, tmp_path, capsys):
+    output, state = tmp_path / "out", tmp_path / "drift.json"
+    paths = prediction.find(str(folder), output)
+    for _ in range(8):
+        assert prediction.predict(Stub(), paths[2:], output, False, state) == []
+    *_, wealth = (json.loads(x)["drift"] for x in capsys.readouterr().out.splitlines())
+    assert drift.load(state, Stub().calibration.scores).wealth == wealth > 1
+    before = state.read_bytes()
+    (folder / "broken.png").write_bytes(b"")
+    prediction.predict(Stub(), [folder / "broken.png"], output, False, state)
+    assert state.read_bytes() == before
+    assert "after 8 images" in capsys.readouterr().err
+    state.write_text("{}")
+    with pytest.raises(errors.UserError, match="is not a file of --drift"):
+        prediction.predict(Stub(), paths, output, False, state)
 
 
 def test_no_overlays_and_no_threads(folder, tmp_path):
