@@ -69,6 +69,8 @@ def test_train_evaluate_and_load(done):
     assert f"| {method.title}" in table
     first = detector.score(images_of(config, 3))
     assert np.isfinite(first.scores).all()
+    with_maps = first.maps is not None
+    assert (workdir / "evaluation/sheet.png").exists() == with_maps
     detector.save(workdir / "copy")
     again = jax_scadn.load(workdir / "copy").score(images_of(config, 3))
     conftest.assert_trees_equal(again, first)
