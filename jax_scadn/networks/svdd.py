@@ -95,7 +95,10 @@ class Decoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """The encoder and the decoder that it is pretrained with."""
+    """The encoder and the decoder that it is pretrained with.
+
+    The decoder sees the code after a norm, which the encoder alone does not have.
+    """
 
     layout: str
     size: int
