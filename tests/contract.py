@@ -12,9 +12,17 @@ import numpy as np
 import utad_tiny
 
 from jax_scadn import methods
-from jax_scadn.methods import autoencoder, memae, patch_memory, riad, vae
+from jax_scadn.methods import (
+    autoencoder,
+    memae,
+    patch_memory,
+    riad,
+    skip_ganomaly,
+    vae,
+)
 from jax_scadn.methods.scadn import method as scadn
 from jax_scadn.methods.utad import expert
+from jax_scadn.networks import pyramid
 from jax_scadn.networks.pretrained import efficientnet_lite, state_dict
 from jax_scadn.settings import resolve
 from jax_scadn.training import protocol
@@ -37,8 +45,6 @@ _SHARED = {
 }
 _TRAINED = {"training.batch_size": 4, "training.steps": 4}
 _SMALL = {"model.width": 4, "model.latent": 3}
-# A bias before a batch norm has no gradient but rounding, by whose sign Adam moves it.
-_NORMED = {**_TRAINED, "optimizer.eps": 1e-3}
 
 
 @functools.cache
@@ -96,13 +102,13 @@ def _memae():
 
 def _riad():
     fields = {"model.halvings": 1, "masks.cells": (4, 8), "scoring.smoothing": 3}
-    return _settings("riad", **_NORMED, **{"model.width": 2}, **fields)
+    return _settings("riad", **_TRAINED, **{"model.width": 2}, **fields)
 
 
 def _vae():
     """A variational network, and projection: all of both presets."""
     fields = {"preset": "gamma_vae", "model.variational": True, "projection.steps": 2}
-    return _settings("vae", **_NORMED, **_SMALL, **{"model.hidden": 8}, **fields)
+    return _settings("vae", **_TRAINED, **_SMALL, **{"model.hidden": 8}, **fields)
 
 
 def _reference(kind):
@@ -120,6 +126,25 @@ def _patch_memory():
     return _settings("patch_memory", **fields)
 
 
+def _one_class(preset, **fields):
+    return _settings("one_class", preset=preset, **fields)
+
+
+def _deep_svdd():
+    fields = {"pretraining.batch_size": 4, "pretraining.steps": 4}
+    return _settings("deep_svdd", **_TRAINED, **fields)
+
+
+def _anogan():
+    fields = {"encoder.training.batch_size": 4, "encoder.training.steps": 4}
+    return _settings("anogan", **_TRAINED, **_SMALL, **fields)
+
+
+def _alocc(preset):
+    fields = {"model.width": 4, "model.discriminator_width": 4}
+    return _settings("alocc", preset=preset, **_TRAINED, **fields)
+
+
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """A method under contract.
@@ -129,7 +154,7 @@ class Subject:
       perfect: given monkeypatch and images, makes the method reconstruct perfectly;
         None where no image scores 0.
       sweep: FIELD=VALUE,VALUE for an ablation of two variants of one program.
-      solution: shapes of the result of the stage that is solved, if there is one.
+      solution: shapes of the results of the stages that are solved, by name.
     """
 
     settings: callable
@@ -175,6 +200,26 @@ def _array(*shape):
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
+def _generates(monkeypatch, images):
+    stage, output = skip_ganomaly.SkipStage, pyramid.signed(jnp.asarray(images))
+    monkeypatch.setattr(stage, "generate", lambda *_: output)
+
+
+_SVM = {
+    "mean": _array(SIZE**2),
+    "basis": _array(SIZE**2, 5),
+    "centres": _array(6, 5),
+    "weights": _array(6),
+    "offset": _array(),
+    "gamma": _array(),
+}
+_DENSITY = {
+    "mean": _array(SIZE**2),
+    "centres": _array(9, SIZE**2),
+    "bandwidth": _array(),
+}
+
+
 def _is_known(monkeypatch, images):
     """The images are those of training."""
 
@@ -201,19 +246,54 @@ SUBJECTS = {
         lambda: _reference("mean"),
         None,
         "scoring.image_score=mean,max",
-        {"mean": _array(SIZE, SIZE, 1)},
+        {"reference": {"mean": _array(SIZE, SIZE, 1)}},
     ),
     "nearest image": Subject(
         lambda: _reference("nearest"),
         _is_known,
         "scoring.image_score=mean,max",
-        {"mean": _array(SIZE, SIZE, 1), "images": _array(9, SIZE, SIZE, 1)},
+        {
+            "reference": {
+                "mean": _array(SIZE, SIZE, 1),
+                "images": _array(9, SIZE, SIZE, 1),
+            }
+        },
     ),
     "patch_memory": Subject(
         _patch_memory,
         _remembers,
         "scoring.smoothing=0.0,2.0",
-        {"patches": _array(64, 24)},
+        {"memory": {"patches": _array(64, 24)}},
+    ),
+    "ocsvm": Subject(
+        lambda: _one_class("ocsvm"), None, "ocsvm.nu=0.1,0.5", {"one_class": _SVM}
+    ),
+    "kde": Subject(
+        lambda: _one_class("kde", **{"model.features": "pixels"}),
+        None,
+        "kde.bandwidth=1.0,2.0",
+        {"one_class": _DENSITY},
+    ),
+    "deep_svdd": Subject(
+        _deep_svdd,
+        None,
+        "optimizer.learning_rate=1e-4,2e-4",
+        {
+            "contrast": {"low": _array(), "high": _array()},
+            "centre": {"centre": _array(32)},
+        },
+    ),
+    "alocc_dr": Subject(lambda: _alocc("dr"), None, "model.noise=0.1,0.2"),
+    "ganomaly": Subject(
+        lambda: _settings("ganomaly", **_TRAINED, **_SMALL),
+        None,
+        "loss.context_weight=40.0,50.0",
+    ),
+    "anogan": Subject(_anogan, None, "encoder.features_weight=0.5,1.0"),
+    "skip_ganomaly": Subject(
+        lambda: _settings("skip_ganomaly", **_TRAINED, **{"model.width": 4}),
+        _generates,
+        "loss.context_weight=40.0,50.0",
     ),
 }
 
@@ -228,7 +308,7 @@ def settings(name):
     """Unresolved tiny settings of a method.
 
     With its usual eps Adam moves a weight by the sign of its gradient at first, which
-    rounding may change.
+    may be nothing but rounding, as that of a bias before a batch norm.
     """
     config = SUBJECTS[name].settings()
     for field in methods.fields(config.method):

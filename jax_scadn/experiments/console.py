@@ -56,7 +56,8 @@ def print_results(
         print(tables.markdown(evaluation.rows(results)))
     print_thresholds(workdir, results)
     if results is not None:
-        print(f"anomaly maps: {folder / 'sheet.png'}")
+        if results["map_threshold"] is not None:
+            print(f"anomaly maps: {folder / 'sheet.png'}")
         print(f"tables and ROC plot: {folder}")
 
 

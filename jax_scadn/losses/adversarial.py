@@ -45,6 +45,17 @@ def generator_fake(gan: str, logits: jax.Array) -> jax.Array:
     return jax.nn.softplus(-logits)
 
 
+def mean_cross_entropy(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Mean of the discriminator's -log D(real) and that of -log(1 - D(fake)), halved.
+
+    Args:
+      real: logits of real images.
+      fake: of generated ones.
+    """
+    real = jnp.mean(discriminator_real("nsgan", real))
+    return (real + jnp.mean(discriminator_fake("nsgan", fake))) / 2
+
+
 def feature_matching(real: Sequence[jax.Array], fake: Sequence[jax.Array]) -> jax.Array:
     """Sum over layers of the mean absolute difference of discriminator features."""
     return sum(jnp.mean(jnp.abs(r - f)) for r, f in zip(real, fake, strict=True))

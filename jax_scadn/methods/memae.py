@@ -47,6 +47,24 @@ FIELDS = {
     "loss.entropy_weight": Field(2e-4, "of the entropy of the weights", least=0),
     **shared.adam(1e-4, b1=0.0, b2=0.9),
 }
+COLUMNS = {
+    "MemAE": {
+        "paper": {"preset": "paper", "data.size": 512},
+        "paper/one_class": {"data.size": 32, "training.batch_size": 512},
+        "small": {
+            "model.width": 16,
+            "memory.size": 200,
+            "optimizer.learning_rate": 1e-3,  # few steps: ten times the paper's
+            "training.batch_size": 8,
+            "training.steps": 1000,
+        },
+        "small/one_class": {
+            "memory.size": 100,
+            "training.batch_size": 32,
+            "training.steps": 500,
+        },
+    }
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from jax_scadn.methods import base
 from jax_scadn.networks.pretrained import efficientnet_lite, weights
 from jax_scadn.runtime import errors
-from jax_scadn.scoring import smoothing
+from jax_scadn.scoring import pairwise, smoothing
 from jax_scadn.settings.fields import Field
 from jax_scadn.training import coreset, protocol
 
@@ -180,7 +180,7 @@ class Method(base.Method):
         features = self.memory.features(context, {"image": images_bhwc})
         b, h, w, d = features.shape
         patches = variables[self.memory.name]["patches"]
-        squared = _squared_distances(features.reshape(-1, d), patches)
+        squared = pairwise.squared_distances(features.reshape(-1, d), patches)
         nearest = jnp.argmin(squared, axis=1).reshape(b, h * w)
         distances = jnp.sqrt(jnp.min(squared, axis=1)).reshape(b, h * w)
         shape = (b, 1, *images_bhwc.shape[1:3])
@@ -205,7 +205,7 @@ class Method(base.Method):
         """
         if self.neighbours < 2:
             return distances_b
-        between = _squared_distances(patches_md[nearest_b], patches_md)
+        between = pairwise.squared_distances(patches_md[nearest_b], patches_md)
         count = min(self.neighbours, len(patches_md))
         _, around = jax.lax.top_k(-between, count)
         difference = features_bd[:, None] - patches_md[around]
@@ -213,11 +213,3 @@ class Method(base.Method):
         # The nearest patch is among its own neighbours, but for rounding.
         share = jnp.exp(distances_b - jax.nn.logsumexp(to_them, axis=1))
         return (1 - jnp.minimum(share, 1)) * distances_b
-
-
-def _squared_distances(a_nd: jax.Array, b_md: jax.Array) -> jax.Array:
-    """Squared L2 distances, (n, m), not below 0."""
-    products = jnp.matmul(a_nd, b_md.T, precision=jax.lax.Precision.HIGHEST)
-    norms = jnp.sum(jnp.square(a_nd), axis=1)[:, None]
-    others = jnp.sum(jnp.square(b_md), axis=1)[None]
-    return jnp.maximum(norms + others - 2 * products, 0)

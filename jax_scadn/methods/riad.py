@@ -48,6 +48,20 @@ FIELDS = {
         shared.FIELDS["scoring.image_score"], default="max"
     ),
 }
+COLUMNS = {
+    "RIAD": {
+        "paper": {"data.size": 256},
+        "small": {
+            "model.width": 8,
+            "masks.cells": (2, 4, 8),
+            "optimizer.learning_rate": 1e-3,  # few steps: ten times the paper's
+            "training.batch_size": 8,
+            "training.steps": 500,
+            "scoring.smoothing": 7,
+        },
+        "small/one_class": {"training.batch_size": 32, "training.steps": 300},
+    }
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -60,6 +60,18 @@ FIELDS = {
     ),
 }
 _SPAN = 2  # of [-1, 1], in which losses and projections are, against [0, 1]
+COLUMNS = {
+    title: {
+        "always": {"preset": preset},
+        "small": {
+            "model.hidden": 512,
+            "training.batch_size": 16,
+            "training.steps": 1500,
+        },
+        "small/one_class": {"training.batch_size": 32, "training.steps": 500},
+    }
+    for title, preset in (("VAE", "vae"), ("gamma-VAE", "gamma_vae"))
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,6 +69,8 @@ def test_train_evaluate_and_load(done):
     assert f"| {method.title}" in table
     first = detector.score(images_of(config, 3))
     assert np.isfinite(first.scores).all()
+    with_maps = first.maps is not None
+    assert (workdir / "evaluation/sheet.png").exists() == with_maps
     detector.save(workdir / "copy")
     again = jax_scadn.load(workdir / "copy").score(images_of(config, 3))
     conftest.assert_trees_equal(again, first)
@@ -106,7 +108,10 @@ def test_predict_is_score(done, tmp_path):
     scores = [float(row["score"]) for row in rows]
     np.testing.assert_allclose(scores, detector.score(images).scores, rtol=1e-5)
     assert ("scale" in rows[0]) == (detector.method.num_maps > 1)
-    assert len(list((tmp_path / "out/overlays").glob("*.png"))) == 3
+    with_maps = detector.score(images).maps is not None
+    assert ("anomalous_share" in rows[0]) == with_maps
+    overlays = list((tmp_path / "out/overlays").glob("*.png"))
+    assert len(overlays) == (3 if with_maps else 0)
 
 
 @pytest.mark.parametrize("name", GRADIENT)
@@ -197,7 +202,7 @@ def test_programs_lower_for_cuda(name):
     for stage in method.stages:
         context = protocol.Context(frozen, earlier)
         if protocol.is_closed_form(stage):
-            earlier[stage.name] = contract.SUBJECTS[name].solution
+            earlier[stage.name] = contract.SUBJECTS[name].solution[stage.name]
             continue
         state = jax.eval_shape(functools.partial(loop.init, stage), 0, context, {})
         hyper = stage.hyperparameters(config, 4)

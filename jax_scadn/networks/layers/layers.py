@@ -13,7 +13,7 @@ HE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 # PyTorch's default: U(-1 / sqrt n, 1 / sqrt n) with n inputs of each output.
 PYTORCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
-BATCH_NORM_EPS = 1e-3
+BATCH_NORM_EPS = 1e-3  # UTAD's
 BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch, as PyTorch counts
 LAYER_NORM_EPS = 1e-5
 LAYER_NORM_DDOF = 1  # the unbiased standard deviation
@@ -69,16 +69,16 @@ class BatchNorm(nn.Module):
     stores the biased variance.)
 
     Attributes:
-      eps: added to the variance; PyTorch's default is 1e-5.
+      affine: whether a scale and a shift of each channel follow.
+      eps: added to the variance; None = `BATCH_NORM_EPS`.
     """
 
-    eps: float = BATCH_NORM_EPS
+    affine: bool = True
+    eps: float | None = None
 
     @nn.compact
     def __call__(self, x_bhwc: jax.Array, train: bool) -> jax.Array:
         channels = x_bhwc.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
         x = at_least_float32(x_bhwc)
@@ -90,8 +90,13 @@ class BatchNorm(nn.Module):
                 unbiased = variance * (count / (count - 1))
                 running_mean.value = _moved(running_mean.value, mean)
                 running_variance.value = _moved(running_variance.value, unbiased)
-        factor = scale * jax.lax.rsqrt(variance + self.eps)
-        y = (x - _channels(mean)) * _channels(factor) + _channels(bias)
+        eps = BATCH_NORM_EPS if self.eps is None else self.eps
+        factor = jax.lax.rsqrt(variance + eps)
+        if self.affine:
+            factor = self.param("scale", nn.initializers.ones, (channels,)) * factor
+        y = (x - _channels(mean)) * _channels(factor)
+        if self.affine:
+            y += _channels(self.param("bias", nn.initializers.zeros, (channels,)))
         return y.astype(x_bhwc.dtype)
 
 
