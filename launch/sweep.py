@@ -87,7 +87,11 @@ def main(_) -> int:
     mine = trainings[task::tasks]
     todo = ablation.unfinished(mine)
     print(f"task {task} of {tasks}: {len(todo)} of {len(mine)} trainings to run")
-    failed = [reason for training in todo for reason in ablation.train([training])]
+    failed = [
+        f"{name}: {reason}"
+        for training in todo
+        for name, reason in ablation.train([training]).items()
+    ]
     quoted = shlex.quote(str(workdir))
     print(f"task {task} of {tasks} is done; python -m jax_scadn.compare {quoted}")
     return 1 if failed else 0

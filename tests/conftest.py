@@ -1,7 +1,6 @@
 """What the tests share: tiny settings, and the data beside the checkout."""
 
 import functools
-import gc
 import os
 import pathlib
 import tempfile
@@ -21,6 +20,7 @@ import pytest  # noqa: E402
 
 from jax_scadn import methods  # noqa: E402
 from jax_scadn.data import lace  # noqa: E402
+from jax_scadn.runtime import memory  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -41,19 +41,12 @@ def _rendered_once(image):
 # Pytest imports this file, and tests do, too: do not wrap what is wrapped.
 lace._image = _rendered_once(getattr(lace._image, "__wrapped__", lace._image))
 
-# Linux gives a process 65,530 mappings of memory and each program takes some thirty:
-# without any left, jaxlib crashes.
-_MANY_MAPPINGS = 20_000
-
 
 @pytest.fixture(scope="module", autouse=True)
 def few_mappings():
     """After a module, frees compiled programs where there are many."""
     yield
-    mappings = pathlib.Path("/proc/self/maps")
-    if mappings.exists() and mappings.read_bytes().count(b"\n") > _MANY_MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+    memory.free_programs()
 
 
 # The smallest size at which the discriminator's last outputs are not smaller than its

@@ -94,6 +94,22 @@ def name(source: str, path: str, dataset: str) -> str:
     )
 
 
+def source(title: str, path: pathlib.Path) -> str | None:
+    """The `config.data.source` that reads a data set from a folder; None if none does.
+
+    Args:
+      title: a key of `CLASSES`.
+      path: a folder.
+    """
+    if any(path.glob(f"{title}/*/dataset_info.json")):
+        return "tfds"
+    if title == "cifar10":
+        return title if _cifar10_files(path) else None
+    files = itertools.chain(*_IDX_FILES.values())
+    there = all((path / f).is_file() or (path / f"{f}.gz").is_file() for f in files)
+    return "idx" if there and name("idx", str(path), "") == title else None
+
+
 def load(source: str, path: str, dataset: str) -> Labelled:
     """Reads the data set of `config.data.source`, `.path` and `.dataset`.
 
@@ -138,7 +154,10 @@ def _idx(path: str, split: str) -> Part:
 
 def _read_idx(path: str, name: str) -> np.ndarray:
     """Reads an idx file of bytes: 0, 0, type 8, rank, big-endian sizes, values."""
-    file = pathlib.Path(path).expanduser() / f"{name}.gz"
+    folder = pathlib.Path(path).expanduser()
+    file = folder / f"{name}.gz"
+    if (folder / name).is_file():  # unpacked
+        file = folder / name
     if not path or not file.is_file():
         raise errors.UserError(
             f"{file.name} is not in --config.data.path={path}: set it to a directory "
@@ -146,7 +165,9 @@ def _read_idx(path: str, name: str) -> np.ndarray:
             f"or Fashion-MNIST (https://github.com/zalandoresearch/fashion-mnist)"
         )
     try:
-        data = gzip.decompress(file.read_bytes())
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
         magic, kind, rank = struct.unpack(">HBB", data[:4])
         if (magic, kind) != (0, 8):
             raise ValueError("not an idx file of bytes")
@@ -164,6 +185,23 @@ def _cifar10(path: str) -> tuple[Part, Part]:
         raise errors.UserError(
             f"--config.data.path={path} is not a directory: {_CIFAR_HINT}"
         )
+    if (existing := _cifar10_files(root)) is None:
+        raise errors.UserError(
+            f"{root} contains no CIFAR-10 in a known format: {_CIFAR_HINT}"
+        )
+    files, read = existing
+    # Damaged pickles and archives raise nearly any kind of exception.
+    try:
+        return read(files[:-1]), read(files[-1:])
+    except Exception as error:
+        raise errors.UserError(
+            f"the CIFAR-10 files in {files[0].parent} are damaged or not genuine "
+            f"({error}): download them again"
+        ) from error
+
+
+def _cifar10_files(root: pathlib.Path):
+    """The files of CIFAR-10, the test split's last, and what reads them; or None."""
     batches = [f"data_batch_{number}" for number in range(1, 6)]
     formats = (
         (batches, "test_batch", _read_python_batches),
@@ -173,19 +211,9 @@ def _cifar10(path: str) -> tuple[Part, Part]:
     for folder in (root, root / "cifar-10-batches-py", root / "cifar-10-batches-bin"):
         for train, test, read in formats:
             files = [folder / file for file in (*train, test)]
-            if not all(file.is_file() for file in files):
-                continue
-            # Damaged pickles and archives raise nearly any kind of exception.
-            try:
-                return read(files[:-1]), read(files[-1:])
-            except Exception as error:
-                raise errors.UserError(
-                    f"the CIFAR-10 files in {folder} are damaged or not genuine "
-                    f"({error}): download them again"
-                ) from error
-    raise errors.UserError(
-        f"{root} contains no CIFAR-10 in a known format: {_CIFAR_HINT}"
-    )
+            if all(file.is_file() for file in files):
+                return files, read
+    return None
 
 
 class _ArraysOnly(pickle.Unpickler):

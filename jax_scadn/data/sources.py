@@ -89,6 +89,7 @@ def load(config: ml_collections.ConfigDict, seed: int) -> records.Dataset:
     if config.source == "folder":
         directory = folder.locate(config.path, category)
         category = directory.absolute().name
+        name = config.dataset or name
         train, test, unpaired, notes = folder.items(
             directory, config.size, config.channels, **reading
         )

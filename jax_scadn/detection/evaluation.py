@@ -61,7 +61,7 @@ def evaluate(
     """
     test, config, calibration = dataset.test, detector.config, detector.calibration
     title = detector.method.title
-    shown = _for_the_sheet(test.defects, config.evaluation.sheet_rows)
+    shown = for_the_sheet(test.defects, config.evaluation.sheet_rows)
     if distributed.is_primary():
         _warn_if_too_large(test, config.data)
     scored = _score(detector, test, shown)
@@ -120,7 +120,7 @@ def evaluate(
             anomaly_map=map_hw,
             segmentation=map_hw > calibration.map_threshold,
             mask=test[i].mask,
-            label=_label(test.items[i]),
+            label=label(test.items[i]),
             score=float(scored.scores[i]),
             anomalous=bool(scored.scores[i] > calibration.threshold),
         )
@@ -331,7 +331,7 @@ def _promised(calibration: Calibration) -> dict[str, float | None]:
     }
 
 
-def _for_the_sheet(defects: Sequence[str], count: int) -> list[int]:
+def for_the_sheet(defects: Sequence[str], count: int) -> list[int]:
     """Indices of images to draw, as many of each kind of defect as fit."""
     kinds = sorted(set(defects), key=lambda kind: (kind != records.GOOD, kind))
     queues = [[i for i, d in enumerate(defects) if d == kind] for kind in kinds]
@@ -343,5 +343,6 @@ def _for_the_sheet(defects: Sequence[str], count: int) -> list[int]:
     return [i for queue, n in zip(queues, taken, strict=True) for i in queue[:n]]
 
 
-def _label(item: records.Item) -> str:
+def label(item: records.Item) -> str:
+    """What a sheet calls an image: its defect and the stem of its file."""
     return f"{item.defect} {pathlib.PurePath(item.path).stem}"

@@ -174,15 +174,14 @@ def run(
     Raises:
       errors.UserError: wrong settings, or the folder belongs to another ablation.
     """
-    batching = batching or ("map" if jax.default_backend() == "cpu" else "vmap")
     failed = []
     for trainings in plan(config, changes, seeds, workdir):
         todo = unfinished(trainings)
         count = sum(len(one.tasks) for one in trainings)
         left = sum(len(one.left) for one in todo)
         print(f"{count - left} of {count} variants are finished")
-        for batch in _batches(todo, batching, variants_per_batch):
-            failed += train(batch)
+        for batch in batches(todo, batching, variants_per_batch):
+            failed += [f"{name}: {reason}" for name, reason in train(batch).items()]
     return failed
 
 
@@ -206,7 +205,7 @@ def plan(
         one = config.copy_and_resolve_references()
         if category:
             one.data.category = category
-        planned.append(_trainings(_tasks(one, changes, seeds, workdir / category)))
+        planned.append(share(_tasks(one, changes, seeds, workdir / category)))
         if distributed.is_primary():
             _write(changes, seeds, workdir / category)
     return planned
@@ -267,7 +266,7 @@ def _write(changes, seeds, workdir: pathlib.Path) -> None:
     files.write_text(path, text + "\n")
 
 
-def _trainings(tasks: Sequence[Task]) -> list[Training]:
+def share(tasks: Sequence[Task]) -> list[Training]:
     """Tasks that differ in nothing that training sees share one."""
     shared: dict[str, list[Task]] = {}
     for task in tasks:
@@ -281,10 +280,13 @@ def _trainings(tasks: Sequence[Task]) -> list[Training]:
     return [Training(tasks, tasks) for tasks in shared.values()]
 
 
-def _batches(
-    trainings: Sequence[Training], batching: str, variants_per_batch: int
+def batches(
+    trainings: Sequence[Training],
+    batching: str | None = None,
+    variants_per_batch: int = 0,
 ) -> list[list[Training]]:
-    """Batches of trainings whose stages and batches are the same."""
+    """Batches of trainings whose stages and batches are the same; see `run`."""
+    batching = batching or ("map" if jax.default_backend() == "cpu" else "vmap")
     if batching == "map":
         return [[one] for one in trainings]
     alike: dict[Any, list[Training]] = {}
@@ -297,15 +299,15 @@ def _batches(
         )
         key = (tuple(method.stages), sizes, tuple(method.frozen.items()))
         alike.setdefault(key, []).append(one)
-    batches = []
+    result = []
     for (stages, sizes, _), together in alike.items():
         if not sizes:  # nothing to step together
-            batches += [[one] for one in together]
+            result += [[one] for one in together]
             continue
         size = variants_per_batch or _fitting(stages, together[0])
         size = size or len(together)
-        batches += [together[i : i + size] for i in range(0, len(together), size)]
-    return batches
+        result += [together[i : i + size] for i in range(0, len(together), size)]
+    return result
 
 
 def _fitting(stages, training: Training) -> int:
@@ -320,8 +322,11 @@ def _fitting(stages, training: Training) -> int:
     return vectorized.fitting(run.run(run.method.stages[0], {}))
 
 
-def train(batch: Sequence[Training]) -> list[str]:
-    """Trains together, and finishes what is left of the tasks; returns what failed.
+def train(batch: Sequence[Training]) -> dict[str, str]:
+    """Trains together, and finishes what is left of the tasks.
+
+    Returns:
+      The reasons of what failed, by the task's name.
 
     Raises:
       errors.UserError: another process is at work in one of their folders.
@@ -333,22 +338,23 @@ def train(batch: Sequence[Training]) -> list[str]:
         return _train(batch)
 
 
-def _train(batch: Sequence[Training]) -> list[str]:
+def _train(batch: Sequence[Training]) -> dict[str, str]:
     firsts = [one.tasks[0] for one in batch]
     runs = [experiment.CategoryRun(task.config, task.workdir) for task in firsts]
     print(f"training {', '.join(task.name for task in firsts)}", flush=True)
-    failed = []
+    failed = {}
 
     def fail(task: Task, error: errors.UserError) -> None:
-        failed.append(f"{task.name}: {error}")
-        print(f"failed: {failed[-1]}")
+        failed[task.name] = str(error)
+        print(f"failed: {task.name}: {error}")
 
     for one, run, trained in zip(
         batch, runs, experiment.train_stages(runs), strict=True
     ):
         first = one.tasks[0]
         if isinstance(trained, errors.UserError):
-            fail(first, trained)
+            for task in one.left:
+                fail(task, trained)
             continue
         for task in one.left:
             other = run

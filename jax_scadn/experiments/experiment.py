@@ -14,7 +14,7 @@ import ml_collections
 from jax_scadn import methods
 from jax_scadn.data import check, records, sources
 from jax_scadn.detection import detector, evaluation
-from jax_scadn.experiments import console
+from jax_scadn.experiments import console, costs
 from jax_scadn.methods import base
 from jax_scadn.reports import tables
 from jax_scadn.runtime import distributed, errors, lock
@@ -105,7 +105,7 @@ class CategoryRun:
         workdir: pathlib.Path,
         trained_in: pathlib.Path | None = None,
     ):
-        _refuse_other_settings(config, workdir)
+        refuse_other_settings(config, workdir)
         self.config = config
         self.workdir = workdir
         self.trained_in = trained_in or workdir
@@ -193,7 +193,7 @@ def _results(workdir: pathlib.Path) -> pathlib.Path:
 
 def _train_one(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     if is_finished(workdir):
-        _refuse_other_settings(config, workdir)
+        refuse_other_settings(config, workdir)
         print(
             f"{workdir} is finished; delete it to train again, or only "
             f"{workdir / 'detector'} to train for more steps"
@@ -222,6 +222,11 @@ def train_stages(
     Returns:
       For each run the results of its stages by name, or what stopped it.
     """
+    with costs.training([run.trained_in for run in runs]):
+        return _train_stages(runs)
+
+
+def _train_stages(runs) -> list[dict[str, Any] | errors.UserError]:
     results: list[dict[str, Any] | errors.UserError] = [{} for _ in runs]
     for stage in runs[0].method.stages:
         left = [n for n, r in enumerate(results) if not isinstance(r, errors.UserError)]
@@ -313,10 +318,18 @@ def _summarise(workdir: pathlib.Path, categories) -> None:
     print(f"tables: {workdir}/summary.md, .csv, .json")
 
 
-def _refuse_other_settings(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path
+def refuse_other_settings(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, resumes: bool = True
 ) -> None:
-    """Does nothing where nothing is trained yet: the first try may have failed.
+    """Refuses a folder that was trained with other settings.
+
+    Does nothing where nothing is trained yet: the first try may have failed.
+
+    Args:
+      config: resolved settings.
+      workdir: of the run.
+      resumes: whether the run goes on, so that some settings may be others; False where
+        its results are to be used as they are.
 
     Raises:
       errors.UserError: the directory belongs to a run with other settings.
@@ -329,7 +342,9 @@ def _refuse_other_settings(
         theirs = resolve.flat(methods.read(path))
         fields = methods.fields(config.method)
         for name, value in ours.items():
-            if not fields[name].may_change and value != theirs.get(name):
+            field = fields[name]
+            may_change = field.may_change and (resumes or not field.tells_runs_apart)
+            if not may_change and value != theirs.get(name):
                 raise errors.UserError(
                     f"{workdir} belongs to a run with {name}={theirs.get(name)!r}, not "
                     f"{value!r}; give another --workdir or delete it"

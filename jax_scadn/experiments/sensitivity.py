@@ -38,10 +38,11 @@ def run(
         side = detector.config.data.size
         print(tables.markdown(sensitivity.write(cells, side, folder)))
         sensitivity.sheet(detector, held_out, cells, seed, folder / "sheet.png")
+    wanted, confidence = 100 * sensitivity.FOUND, 100 * sensitivity.CONFIDENCE
     print(
         f"{trials} defects each, in {len(held_out)} held-out good images of {side} x "
-        f"{side} pixels; found from: size from which on {sensitivity.FOUND:.0%} are "
-        f"found, with {sensitivity.CONFIDENCE:.0%} confidence"
+        f"{side} pixels; from the last column's size on {wanted:.0f} % are found, with "
+        f"{confidence:.0f} % confidence"
     )
     print(f"plot and pictures: {folder}")
 

@@ -6,6 +6,8 @@ The module has
     FIELDS          its settings beside, or in place of, those of `settings.base`
     Method          see `base.Method`
     PRESETS         optional: the values of open fields, by preset
+    COLUMNS         optional: which of its settings stand for a column of the papers'
+                    tables, see `columns`
     check(config)   optional: raises errors.UserError where settings do not go together
 """
 
@@ -81,6 +83,29 @@ def fields(name: str) -> dict[str, fields_lib.Field]:
       errors.UserError: there is no such method.
     """
     return fields_lib.merge(shared.FIELDS, get(name).FIELDS)
+
+
+def columns(name: str) -> dict[str, dict[str, dict]]:
+    """The columns of published tables that a method can fill.
+
+    COLUMNS of its module has, for each title as papers write it, the changed settings
+    by full name, in parts that later ones of this list override:
+
+        always          at each budget
+        BUDGET          'paper': the paper's settings; 'small': two CPU cores, minutes
+        BUDGET/KIND     KIND is 'real': folders of images, or 'one_class': one class of
+                        a labelled data set is normal
+        BUDGET/DATASET  such as 'paper/cifar10'
+
+    All parts may be left out. A method without COLUMNS has one with its default title.
+
+    Raises:
+      errors.UserError: there is no such method.
+    """
+    module = get(name)
+    if hasattr(module, "COLUMNS"):
+        return module.COLUMNS
+    return {create(resolve(default(name))).title: {}}
 
 
 def default(name: str = "scadn") -> ml_collections.ConfigDict:

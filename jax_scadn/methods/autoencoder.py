@@ -59,6 +59,35 @@ PRESETS = {
         "optimizer.b2": 0.9,
     },
 }
+_SMALL = {
+    "training.batch_size": 16,
+    "training.steps": 1000,
+    "optimizer.learning_rate": 1e-3,
+}
+_SMALL_ONE_CLASS = {"training.batch_size": 32, "training.steps": 500}
+COLUMNS = {
+    "AE-L2": {
+        "always": {"preset": "ae_l2"},
+        "paper": {"data.size": 128},
+        "paper/one_class": {"data.size": 32},
+        "small": _SMALL,
+        "small/one_class": _SMALL_ONE_CLASS,
+    },
+    "AE-SSIM": {
+        "always": {"preset": "ae_ssim", "scoring.distance": "ssim"},
+        "paper": {"data.size": 128},
+        "paper/one_class": {"data.size": 32},
+        "small": _SMALL,
+        "small/one_class": _SMALL_ONE_CLASS,
+    },
+    "DAE": {
+        "always": {"preset": "dae"},
+        "paper": {"data.size": 512},
+        "paper/one_class": {"data.size": 32, "training.batch_size": 512},
+        "small": {**_SMALL, "model.width": 16},
+        "small/one_class": _SMALL_ONE_CLASS,
+    },
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +152,8 @@ class Method(base.Method):
     distance: distances.Distance
     image_score: str
 
+    picture = "reconstruction"  # what images are compared with
+
     @classmethod
     def from_config(cls, config) -> Method:
         """From resolved settings."""
@@ -143,8 +174,14 @@ class Method(base.Method):
     def frozen(self):
         return self.distance.frozen
 
+    def reconstruct(self, variables, images_bhwc: jax.Array) -> jax.Array:
+        """What images are compared with."""
+        stage = self.autoencoder
+        return stage.reconstruct(variables[stage.name], images_bhwc)
+
     def maps(self, variables, images_bhwc: jax.Array, shared_by=None) -> base.Maps:
         """The distance at each pixel."""
-        output = self.autoencoder.reconstruct(variables["autoencoder"], images_bhwc)
+        output = self.reconstruct(variables, images_bhwc)
         maps = self.distance.between(variables[base.FROZEN])(images_bhwc, output)
-        return base.Maps(maps[:, None], pictures={"reconstruction": output[:, None]})
+        picture = jnp.clip(output, 0, 1)
+        return base.Maps(maps[:, None], pictures={self.picture: picture[:, None]})

@@ -55,6 +55,12 @@ FIELDS = {
         4.0, "sigma of the Gaussian over the map, pixels", least=0, seen_by="scoring"
     ),
 }
+COLUMNS = {
+    "patch memory": {
+        "paper": {"data.size": 224},
+        "paper/one_class": {"data.size": 32},
+    }
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

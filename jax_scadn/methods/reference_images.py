@@ -24,6 +24,10 @@ FIELDS = {
         "nearest", "which training image is the reference", choices=KINDS
     ),
 }
+COLUMNS = {
+    f"{kind} image": {"always": {"reference.kind": kind}, "paper": {"data.size": 256}}
+    for kind in KINDS
+}
 _LEVELS = 65535  # images are kept as 16 bit, which 8 bit are exact in
 
 

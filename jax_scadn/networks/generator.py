@@ -1,4 +1,4 @@
-"""SCADN's generator: inpaints the masked stripes of an image."""
+"""SCADN's generator: inpaints masked stripes; and the autoencoder of its MemAE."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_scadn.networks import memory
 from jax_scadn.networks.layers import convolution, layers
 
 
@@ -46,20 +47,52 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, images_bhwc: jax.Array) -> jax.Array:
         """(B, H, W, C) -> (B, H, W, C), in [0, 1]; H and W are multiples of 8."""
-
-        def normed(x, features, kernel, *, name, **options):
-            conv = layers.Conv(features, kernel, dtype=self.dtype, name=name, **options)
-            return nn.relu(layers.instance_norm(conv(x)))
-
-        x = convolution.reflect_pad(images_bhwc, 3)
-        x = normed(x, self.width, 7, name="encoder_0")
-        for i in (1, 2, 3):
-            x = normed(x, self.width << i, 4, stride=2, pad=1, name=f"encoder_{i}")
+        x = self._encode(images_bhwc)
         for i, dilation in enumerate(self.dilations):
             x = ResidualBlock(dilation, self.dtype, name=f"block_{i}")(x)
+        return self._decode(x)
+
+    def _encode(self, images_bhwc: jax.Array) -> jax.Array:
+        """(B, H, W, C) -> (B, H / 8, W / 8, 8 * width)."""
+        x = convolution.reflect_pad(images_bhwc, 3)
+        x = self._normed(x, self.width, 7, name="encoder_0")
+        for i in (1, 2, 3):
+            features = self.width << i
+            x = self._normed(x, features, 4, stride=2, pad=1, name=f"encoder_{i}")
+        return x
+
+    def _decode(self, x_bhwc: jax.Array) -> jax.Array:
+        """The reverse; in [0, 1]."""
+        x = x_bhwc
         for i in (0, 1, 2):
             features = self.width << (2 - i)
-            x = normed(x, features, 3, pad=1, upsample=2, name=f"decoder_{i}")
+            x = self._normed(x, features, 3, pad=1, upsample=2, name=f"decoder_{i}")
         x = convolution.reflect_pad(x, 3)
         x = layers.Conv(self.channels, 7, dtype=self.dtype, name="decoder_3")(x)
         return (jnp.tanh(layers.at_least_float32(x)) + 1) / 2
+
+    def _normed(self, x_bhwc: jax.Array, features: int, kernel: int, **options):
+        conv = layers.Conv(features, kernel, dtype=self.dtype, **options)
+        return nn.relu(layers.instance_norm(conv(x_bhwc)))
+
+
+class MemoryGenerator(Generator):
+    """The generator with a memory in place of residual blocks (MemAE).
+
+    Attributes:
+      dilations: not used.
+      items: N of `memory.Memory`.
+      similarity: see there.
+      shrinkage: see there.
+    """
+
+    items: int = 2000
+    similarity: str = "cosine"
+    shrinkage: float = 1.0
+
+    @nn.compact
+    def __call__(self, images_bhwc: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Images -> reconstructions, and the weights (B, H / 8, W / 8, N) of items."""
+        unit = memory.Memory(self.items, self.similarity, self.shrinkage, name="memory")
+        codes, weights = unit(self._encode(images_bhwc))
+        return self._decode(codes), weights

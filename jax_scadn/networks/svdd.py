@@ -24,7 +24,7 @@ def _conv(features: int, dtype: jnp.dtype, name: str) -> layers.Conv:
         5,
         pad=2,
         use_bias=False,
-        kernel_init=layers.TORCH_INIT,
+        kernel_init=layers.PYTORCH_INIT,
         dtype=dtype,
         name=name,
     )
@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         code = nn.Dense(
             latent,
             use_bias=False,
-            kernel_init=layers.TORCH_INIT,
+            kernel_init=layers.PYTORCH_INIT,
             dtype=self.dtype,
             name="code",
         )(x.reshape(len(x), -1))

@@ -25,7 +25,7 @@ COLORMAP = "inferno"  # perceptually uniform, rising in brightness: also for gre
 # Of a contact sheet, in pixels.
 DPI, SMALLEST_CELL, LARGEST_CELL = 100, 128, 256
 GAP, MARGIN, LABEL_WIDTH, HEADER, FOOTER = 8, 16, 212, 34, 78
-LABEL_LETTERS = 26
+LABEL_LETTERS, FRAME = 26, 4
 PAGE = "#ededed"  # so that white images stand out
 
 # Okabe and Ito's colours, safe for colour-blind readers.
@@ -56,6 +56,36 @@ class Row:
     label: str
     score: float
     anomalous: bool | None
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Lines left of the image."""
+        return self.label, f"score {self.score:.4g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodsRow:
+    """One image of a sheet with a column for each method.
+
+    Attributes:
+      image: the input.
+      mask: (H, W) bool, True where anomalous, or None.
+      label: file name or defect.
+      maps: (H, W) in [0, 1], from the first to the last colour of the method's own
+        scale, by method; None where it has no maps.
+      anomalous: the decisions, by method.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    label: str
+    maps: Mapping[str, np.ndarray | None]
+    anomalous: Mapping[str, bool]
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Left of the image; the decisions are the methods'."""
+        return (self.label,)
 
 
 def map_colours(map_hw: np.ndarray, vmin: float, vmax: float) -> np.ndarray:
@@ -173,6 +203,54 @@ def neighbours_sheet(
         sheet.savefig(part)
 
 
+def methods_sheet(rows: Sequence[MethodsRow], path: pathlib.Path) -> None:
+    """Writes a sheet with one row per image and one column of maps per method.
+
+    Each method has a colour scale of its own, from normal images. A frame says what the
+    method decided: vermilion for anomalous, green for normal.
+
+    Args:
+      rows: at least one, of the same methods.
+      path: with a suffix that matplotlib supports, such as .png.
+
+    Raises:
+      ValueError: no rows.
+    """
+    grid = []
+    for row in rows:
+        cells = {"input": _fit(rgb(row.image))}
+        if row.mask is not None:
+            cells["mask"] = _fit(rgb(row.mask))
+        for method, map_hw in row.maps.items():
+            drawn = np.full_like(cells["input"], 255)
+            if map_hw is not None:
+                drawn = _fit(map_colours(map_hw, 0, 1))
+            cells[method] = _framed(drawn, row.anomalous[method])
+        grid.append(cells)
+    masks = ["mask"] * any("mask" in cells for cells in grid)
+    columns = ["input", *masks, *(rows[0].maps if rows else ())]
+    sheet = _sheet(rows, grid, columns, FOOTER // 2)
+    width, height = sheet.get_size_inches() * DPI
+    for x, color, text in (
+        (LABEL_WIDTH, VERMILION, "frame: anomalous by the method's own threshold"),
+        (LABEL_WIDTH + 345, GREEN, "normal"),
+        (LABEL_WIDTH + 415, GREY, "white: a method without maps"),
+    ):
+        sheet.text(x / width, 14 / height, text, size=9, color=color)
+    with files.replacing(path) as part:
+        sheet.savefig(part)
+
+
+def _framed(image: np.ndarray, anomalous: bool) -> np.ndarray:
+    """The image with a frame in the colour of the decision."""
+    color = colors.to_rgb(VERMILION if anomalous else GREEN)
+    framed = np.broadcast_to(np.rint(255 * np.array(color)), image.shape)
+    framed = framed.astype(np.uint8)
+    inner = slice(FRAME, -FRAME)
+    framed[inner, inner] = image[inner, inner]
+    return framed
+
+
 def roc_plot(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: pathlib.Path
 ) -> None:
@@ -223,7 +301,7 @@ def _cells(row: Row, vmin: float, vmax: float) -> dict[str, np.ndarray]:
 
 
 def _sheet(
-    rows: Sequence[Row],
+    rows: Sequence[Row | MethodsRow],
     grid: Sequence[Mapping[str, np.ndarray]],
     columns: Sequence[str],
     footer: int,
@@ -254,9 +332,10 @@ def _sheet(
     for index, (row, cells) in enumerate(zip(rows, grid, strict=True)):
         top = HEADER + index * (cell_height + GAP)
         middle = top + cell_height / 2
-        write(MARGIN, middle, f"{_short(row.label)}\nscore {row.score:.4g}", size=9)
-        if row.anomalous is not None:
-            word, color = ("anomalous", VERMILION) if row.anomalous else ("ok", GREEN)
+        write(MARGIN, middle, "\n".join(map(_short, row.headings)), size=9)
+        decision = getattr(row, "anomalous", None)
+        if isinstance(decision, bool):
+            word, color = ("anomalous", VERMILION) if decision else ("ok", GREEN)
             write(MARGIN, middle + 18, word, size=9, weight="bold", color=color)
         for left, name in zip(lefts, columns, strict=True):
             if name in cells:

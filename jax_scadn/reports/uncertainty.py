@@ -47,6 +47,20 @@ class Difference(NamedTuple):
     p_value: float
 
 
+class Group(NamedTuple):
+    """Scores of one category's test images.
+
+    Attributes:
+      images: (n,) names; the same one in two groups is the same image.
+      labels: (n,) 1 or True where anomalous.
+      scores_sn: (seeds, n) higher is more anomalous.
+    """
+
+    images: Sequence[str]
+    labels: np.ndarray
+    scores_sn: np.ndarray
+
+
 class SeedDifference(NamedTuple):
     """Mean AUROC of one system's seeds minus that of another's.
 
@@ -89,6 +103,51 @@ def auroc_interval(
     _check_confidence(confidence)
     aurocs = _resampled_aurocs(labels, np.atleast_2d(scores), resamples, seed)
     return _percentiles(np.mean(aurocs, axis=1), confidence)
+
+
+def mean_auroc_interval(groups: Sequence[Group], confidence: float = 0.95) -> Interval:
+    """Interval of the mean AUROC over categories, and over the seeds of each.
+
+    Normal, with DeLong's variance, and not beyond [0, 1]. An image that is tested in
+    several categories, as in the one-class protocol, is drawn once for all of them.
+    Images are drawn within strata, those with the same label in the same categories; a
+    stratum of a single image has no variance.
+
+    Args:
+      groups: one or more categories.
+      confidence: in (0, 1).
+
+    Raises:
+      ValueError: as in `auroc_interval`.
+    """
+    _check_confidence(confidence)
+    strata: dict[str, list[tuple[int, bool]]] = {}
+    influence: dict[str, float] = {}
+    aurocs = []
+    for number, group in enumerate(groups):
+        labels = np.asarray(group.labels, bool)
+        shares = np.zeros(len(labels))
+        for place, part in zip(
+            (labels, ~labels), _components(labels, group.scores_sn), strict=True
+        ):
+            mean = np.mean(part, axis=0)
+            shares[place] = (mean - np.mean(mean)) / (len(mean) * len(groups))
+            auroc = np.mean(mean)  # the same for both parts
+        aurocs.append(auroc)
+        for image, label, share in zip(
+            group.images, labels.tolist(), shares.tolist(), strict=True
+        ):
+            strata.setdefault(image, []).append((number, label))
+            influence[image] = influence.get(image, 0.0) + share
+    members: dict[tuple, list[float]] = {}
+    for image, where in strata.items():
+        members.setdefault(tuple(where), []).append(influence[image])
+    variance = sum(
+        len(one) * np.var(one, ddof=1) for one in members.values() if len(one) > 1
+    )
+    value = float(np.mean(aurocs))
+    half = float(special.ndtri((1 + confidence) / 2) * np.sqrt(variance))
+    return Interval(max(0.0, value - half), min(1.0, value + half))
 
 
 def paired_difference(

@@ -59,6 +59,27 @@ def config_flag(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     )
 
 
+def settings_flags(
+    settings: ml_collections.ConfigDict, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """Registers --config.FIELD=VALUE, for commands that take no settings file.
+
+    Args:
+      settings: all fields, unset; `given_settings` has those that were given.
+      flag_values: that get the flags.
+    """
+    text = "--config.FIELD=VALUE, see docs/settings.md."
+    try:
+        config_flags.DEFINE_config_dict("config", settings, text, flag_values)
+    except (AttributeError, KeyError) as error:  # it looks at the command line at once
+        sys.exit(_fail(_no_such_setting(str(error), sys.argv) or str(error)))
+
+
+def given_settings() -> dict[str, object]:
+    """The settings on the command line by full name, such as 'data.path'."""
+    return dict(config_flags.get_override_values(flags.FLAGS["config"]))
+
+
 class _PathParser(flags.ArgumentParser):
     """Paths as `paths.local` returns them."""
 
@@ -228,7 +249,7 @@ def parse(
         raise errors.UserError(_missing_config(path))
     try:
         rest = flag_values(arguments)
-        if path:
+        if path and _CONFIG is not None:
             _CONFIG.value.lock()  # raises the errors of opening the file
         return rest
     except errors.UserError:

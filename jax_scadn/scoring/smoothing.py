@@ -1,4 +1,4 @@
-"""Gaussian smoothing of anomaly maps."""
+"""Smoothing of anomaly maps: Gaussian means, and means over squares."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ _RADIUS = 4  # standard deviations after which the window ends
 def gaussian(maps_bkhw: jax.Array, sigma: float) -> jax.Array:
     """Gaussian mean over the last two axes; the same map where sigma is 0.
 
-    Beyond the border maps are continued by reflection, their edge repeated. As matrix
-    products of full precision, since GPUs round convolutions to 10 bits.
+    Beyond the border maps are continued by reflection, their edge repeated.
 
     Args:
       maps_bkhw: (..., H, W).
@@ -25,7 +24,29 @@ def gaussian(maps_bkhw: jax.Array, sigma: float) -> jax.Array:
         return maps_bkhw
     radius = math.ceil(_RADIUS * sigma)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    weights /= weights.sum()
+    return _weighted_mean(maps_bkhw, weights / weights.sum())
+
+
+def mean(maps_bkhw: jax.Array, side: int) -> jax.Array:
+    """Mean over a square around each pixel; the same map where its side is 1.
+
+    Beyond the border maps are continued as by `gaussian`.
+
+    Args:
+      maps_bkhw: (..., H, W).
+      side: of the square, pixels; odd.
+    """
+    if side == 1:
+        return maps_bkhw
+    return _weighted_mean(maps_bkhw, np.full(side, 1 / side))
+
+
+def _weighted_mean(maps_bkhw: jax.Array, weights: np.ndarray) -> jax.Array:
+    """Weighted mean along both of the last axes, by an odd number of weights.
+
+    As matrix products of full precision, since GPUs round convolutions to 10 bits.
+    """
+    radius = len(weights) // 2
     for axis in (-2, -1):
         size = maps_bkhw.shape[axis]
         index = _reflected(np.arange(-radius, size + radius), size)

@@ -56,7 +56,12 @@ FIELDS = {
         resumable=True,
         compared=False,
     ),
-    "data.dataset": Field("", "'tfds': 'mnist', 'fashion_mnist' or 'cifar10'"),
+    "data.dataset": Field(
+        "",
+        "'tfds': 'mnist', 'fashion_mnist' or 'cifar10'; 'folder': what results call "
+        "the data, such as 'lacead'",
+        compared=False,
+    ),
     "data.category": Field(
         "", "'' = all of them, one model after the other", compared=False
     ),

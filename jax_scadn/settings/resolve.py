@@ -21,18 +21,38 @@ def default(method: str, fields: Mapping[str, Field]) -> ml_collections.ConfigDi
       method: its name, which is also that of the experiment until it is given another.
       fields: all of them by full name, such as 'data.size'.
     """
+    config = _nested(
+        {
+            name: _placeholder(field) if field.default is None else field.default
+            for name, field in fields.items()
+        }
+    )
+    config.name = config.method = method
+    return config.lock()
+
+
+def unset(fields: Mapping[str, Field]) -> ml_collections.ConfigDict:
+    """Settings whose values are all None, of the fields' types, locked."""
+    values = {name: _placeholder(field) for name, field in fields.items()}
+    return _nested(values).lock()
+
+
+def _placeholder(field: Field):
+    return config_dict.placeholder(tuple if field.is_sequence else field.type)
+
+
+def _nested(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Values by full name as sections."""
     config = ml_collections.ConfigDict()
-    for name, field in fields.items():
+    for name, value in values.items():
         *sections, last = name.split(".")
         section = config
         for part in sections:
             if part not in section:
                 section[part] = ml_collections.ConfigDict()
             section = section[part]
-        open_ = field.default is None
-        section[last] = config_dict.placeholder(field.type) if open_ else field.default
-    config.name = config.method = method
-    return config.lock()
+        section[last] = value
+    return config
 
 
 def get(config: ml_collections.ConfigDict, field: str) -> Any:

@@ -84,6 +84,16 @@ def test_idx_one_class(idx):
     assert test[0].read().mask is None
 
 
+def test_unpacked_idx_files_are_read(idx):
+    packed = labelled.load("idx", str(idx), "")
+    for path in list(idx.iterdir()):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    unpacked = labelled.load("idx", str(idx), "")
+    np.testing.assert_array_equal(packed.train.images, unpacked.train.images)
+    np.testing.assert_array_equal(packed.test.labels, unpacked.test.labels)
+
+
 def test_fashion_is_selected_by_setting_or_directory_name():
     assert labelled.name("idx", "x", "fashion_mnist") == "fashion_mnist"
     assert labelled.name("idx", "/data/Fashion-MNIST", "") == "fashion_mnist"

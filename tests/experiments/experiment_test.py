@@ -77,6 +77,6 @@ def test_a_category_more_is_no_other_run(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     files.write(conftest.tiny(data__categories=("a", "b")), tmp_path / detector.CONFIG)
     more = conftest.tiny(data__categories=("a", "b", "c"))
-    experiment._refuse_other_settings(more, tmp_path)
+    experiment.refuse_other_settings(more, tmp_path)
     with pytest.raises(errors.UserError, match="belongs to a run with seed=0, not 1"):
-        experiment._refuse_other_settings(conftest.tiny(seed=1), tmp_path)
+        experiment.refuse_other_settings(conftest.tiny(seed=1), tmp_path)

@@ -247,3 +247,41 @@ def test_roc_plot_names_every_curve_and_emphasises_the_first(tmp_path):
     assert text.count(f"stroke: {figures.VERMILION}; stroke-width: 2.8") == 2
     assert text.count(f"stroke: {figures.OTHERS[1]}; stroke-width: 1.3") == 2
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_methods_have_columns_of_maps_with_a_frame(tmp_path):
+    path = tmp_path / "sheet.png"
+    rows = [
+        figures.MethodsRow(
+            image=np.zeros((64, 64, 1)),
+            mask=np.ones((64, 64), bool) if masked else None,
+            label="hole 3",
+            maps={"first": np.full((64, 64), 0.5), "without": None},
+            anomalous={"first": True, "without": masked},
+        )
+        for masked in (True, False)
+    ]
+    figures.methods_sheet(rows, path)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    left = figures.LABEL_WIDTH + 2 * (128 + figures.GAP)
+    cells = {
+        (row, column): pixels[
+            figures.HEADER + row * (128 + figures.GAP) :,
+            left + column * (128 + figures.GAP) :,
+        ][:128, :128]
+        for row in range(2)
+        for column in range(2)
+    }
+    colour = figures.map_colours(np.full((1, 1), 0.5), 0, 1)[0, 0]
+    anomalous, normal = (213, 94, 0), (0, 122, 90)
+    for place, frame, inner in (
+        ((0, 0), anomalous, colour),
+        ((1, 0), anomalous, colour),
+        ((0, 1), anomalous, (255, 255, 255)),
+        ((1, 1), normal, (255, 255, 255)),
+    ):
+        assert tuple(cells[place][0, 0]) == tuple(cells[place][-1, -1]) == frame
+        assert tuple(cells[place][64, 64]) == tuple(inner)
+    with pytest.raises(ValueError, match="at least one row"):
+        figures.methods_sheet([], path)

@@ -218,6 +218,65 @@ def test_the_spread_of_seeds_is_not_in_the_interval():
     assert result == (0.5, 0.5, 0.5)
 
 
+def group(labels, scores, name="image {}"):
+    images = [name.format(n) for n in range(len(labels))]
+    return uncertainty.Group(images, labels, np.atleast_2d(scores))
+
+
+def half_width(*groups):
+    low, high = uncertainty.mean_auroc_interval(groups)
+    return (high - low) / 2
+
+
+def test_the_mean_of_one_category_has_the_interval_of_delong():
+    scores = normal_scores(np.random.default_rng(1), LABELS, 1.0)
+    ((value,), ((variance,),)) = delong_of(scores)
+    low, high = uncertainty.mean_auroc_interval([group(LABELS, scores)])
+    assert (low + high) / 2 == pytest.approx(value)
+    assert high - low == pytest.approx(2 * 1.959964 * variance**0.5, rel=1e-5)
+    # Of equal seeds there is as much to know as of one.
+    assert half_width(group(LABELS, [scores, scores])) == pytest.approx(
+        half_width(group(LABELS, scores))
+    )
+
+
+def delong_of(scores):
+    values, covariance = delong(LABELS, scores)
+    return np.atleast_1d(values), np.atleast_2d(covariance)
+
+
+def test_images_of_several_categories_are_drawn_once():
+    random = np.random.default_rng(2)
+    scores = normal_scores(random, LABELS, 1.0)
+    alone = half_width(group(LABELS, scores))
+    same = half_width(group(LABELS, scores), group(LABELS, scores))
+    assert same == pytest.approx(alone)
+    others = half_width(group(LABELS, scores), group(LABELS, scores, "other {}"))
+    assert others == pytest.approx(alone / np.sqrt(2))
+    # What is normal in one category and anomalous in another cancels out: the scores
+    # that raise one AUROC lower the other.
+    opposite = half_width(group(LABELS, scores), group(~LABELS, scores))
+    assert opposite == pytest.approx(0, abs=1e-9)
+
+
+def test_the_mean_over_classes_agrees_with_a_bootstrap_of_images():
+    random = np.random.default_rng(3)
+    classes = np.repeat(np.arange(3), 60)
+    labels = [classes != k for k in range(3)]
+    scores = [random.normal(size=180) + label for label in labels]
+    low, high = uncertainty.mean_auroc_interval(list(map(group, labels, scores)))
+    means = []
+    for _ in range(600):
+        drawn = np.concatenate(
+            [random.choice(np.flatnonzero(classes == k), 60) for k in range(3)]
+        )
+        means.append(
+            np.mean([auroc(n[drawn], s[drawn]) for n, s in zip(labels, scores)])  # noqa: B905
+        )
+    assert (high - low) / 2 == pytest.approx(1.96 * np.std(means), rel=0.15)
+    assert uncertainty.mean_auroc_interval([group(LABELS, LABELS * 1.0)]) == (1, 1)
+
+
 def test_wrong_arguments_are_refused():
     labels, scores = labels_of(4, 4), np.zeros(8)
     with pytest.raises(ValueError, match=r"labels \(8,\) != scores \(7,\)"):

@@ -234,6 +234,8 @@ def test_status_of_main_and_arguments(monkeypatch, capsys):
         ),
         ("evaluate --workdir=gone", "gone has no training"),
         ("predict --workdir=gone --input=x.png", "gone"),
+        ("reproduce --table=scadn/table5 --config.data.path=gone", "needs MNIST or"),
+        ("reproduce --config.data.pathh=x", "--config.data.pathh; did you mean path?"),
     ],
 )
 def test_one_line_from_a_process(tmp_path, command, message):

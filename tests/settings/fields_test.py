@@ -179,8 +179,8 @@ def test_groups_of_settings_are_unchanged():
     }  # fmt: skip
     assert which(lambda f: not f.tells_runs_apart) == machine | sheet | {
         "name", "seed", "vgg_weights", "data.category", "data.categories", "data.path",
-        "data.test_path", "calibration.false_alarm_rate", "calibration.look_rate",
-        "calibration.confidence",
+        "data.dataset", "data.test_path", "calibration.false_alarm_rate",
+        "calibration.look_rate", "calibration.confidence",
     }  # fmt: skip
     assert which(lambda f: f.seen_by in ("scoring", "evaluation")) == sheet | {
         "name", "vgg_weights", "data.test_path", "data.test_normal_limit",

@@ -164,7 +164,7 @@ def measured_fields(
 
 def expected_categories(dataset: str) -> tuple[str, ...]:
     """All categories of a known data set; () for others."""
-    return runs.MVTEC if dataset == "mvtec_ad" else labelled.CLASSES.get(dataset, ())
+    return papers.categories(dataset) or labelled.CLASSES.get(dataset, ())
 
 
 def difference(first: float | None, second: float | None) -> float | None:

@@ -19,8 +19,9 @@ from jax_scadn.training import protocol
 
 CONFIG, ABLATION = "config.json", "ablation.json"
 EVALUATION = "evaluation"
+PARAMETERS = "parameters_millions"  # in place of a metric
 RESULTS = pathlib.PurePath(EVALUATION, "results.json")
-MVTEC = papers.table("scadn/table2").categories
+MVTEC = papers.categories("mvtec_ad")
 
 _KEYS = ("name", "category", "title", "seed", "images", "detectors")  # of results
 _ALL = "all"  # all kinds of defects
@@ -73,7 +74,13 @@ class Run:
         return "mvtec_ad" if name == "folder" and self.category in MVTEC else name
 
     def value(self, detector: str, metric: str) -> float | None:
-        """A metric over all test images, such as 'image.auroc'; None if unknown."""
+        """A metric over all test images, such as 'image.auroc'; None if unknown.
+
+        `PARAMETERS` is that of the networks instead.
+        """
+        if metric == PARAMETERS:
+            counts = self.results.get("parameters") if detector == self.method else None
+            return sum(counts.values()) / 1e6 if counts else None
         kind, name = metric.split(".")
         values = self.results["detectors"][detector][_ALL][kind]
         return values.get(name) if values else None

@@ -35,8 +35,27 @@ def interval(system: runs.System, category: str) -> tuple[float, float] | None:
     shared = _shared([(system.method, system.runs.get(category, {}))])
     if shared is None:
         return None
-    labels, (scores_sn,) = shared
+    _, labels, (scores_sn,) = shared
     return tuple(uncertainty.auroc_interval(labels, scores_sn))
+
+
+def mean_interval(
+    system: runs.System, categories: Sequence[str]
+) -> tuple[float, float] | None:
+    """95 % interval of the mean over categories and seeds; None if unknown.
+
+    Over the test images; see `uncertainty.mean_auroc_interval`.
+    """
+    if len(categories) == 1:
+        return interval(system, categories[0])
+    groups = []
+    for category in categories:
+        shared = _shared([(system.method, system.runs.get(category, {}))])
+        if shared is None:
+            return None
+        images, labels, (scores_sn,) = shared
+        groups.append(uncertainty.Group(images, labels, scores_sn))
+    return tuple(uncertainty.mean_auroc_interval(groups)) if groups else None
 
 
 def change(
@@ -71,7 +90,7 @@ def change(
         shared = _shared(paired)
     if shared is None:
         return Change(mean.value, None, None, {})
-    labels, (ours_sn, full_sn) = shared
+    _, labels, (ours_sn, full_sn) = shared
     both = uncertainty.paired_bootstrap(labels, ours_sn, full_sn)
     p_values = {
         seed: uncertainty.paired_difference(labels, *pair).p_value
@@ -82,8 +101,8 @@ def change(
 
 def _shared(
     members: Sequence[tuple[str, Mapping[int, runs.Run]]],
-) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Labels (n,), and scores (seeds, n) of each member on the same images.
+) -> tuple[list[str], np.ndarray, list[np.ndarray]] | None:
+    """Images and labels (n,), and scores (seeds, n) of each member on these images.
 
     Args:
       members: a detector and the runs to read it from, by seed.
@@ -102,7 +121,8 @@ def _shared(
     labels = np.array([anomalous for _, anomalous in images])
     if min(np.sum(labels), np.sum(~labels)) < uncertainty.LEAST:
         return None
-    return labels, [np.array([[t[i] for i in images] for t in g]) for g in tables]
+    scores = [np.array([[t[i] for i in images] for t in g]) for g in tables]
+    return [path for path, _ in images], labels, scores
 
 
 def _read(run: runs.Run, detector: str) -> dict[tuple[str, bool], float]:

@@ -130,6 +130,14 @@ def table(name: str) -> Table:
     return tables()[name]
 
 
+def categories(dataset: str) -> tuple[str, ...]:
+    """All categories of a data set, where a table has a row for each; else ()."""
+    every = (
+        t.categories for t in tables().values() if t.fixed.get("dataset") == dataset
+    )
+    return max(every, key=len, default=())
+
+
 def code(method: str) -> Mapping[str, Any]:
     """Settings of the authors' code common to all protocols; {} for other methods."""
     protocols = [

@@ -128,6 +128,30 @@ FIELDS = {
         0, "masks inpainted together; 0 = by image size", least=0, seen_by="machine"
     ),
 }
+COLUMNS = {
+    "SCADN": {
+        "paper": {"data.size": 512, "training.batch_size": 4},
+        "paper/one_class": {"data.size": 32, "training.batch_size": 512},
+        "paper/cifar10": {"data.flip": True},
+        "small": {
+            "model.width": 16,
+            "model.blocks": 4,
+            "model.discriminator_width": 16,
+            # Few steps: ten times the paper's.
+            "optimizer.learning_rate": 1e-3,
+            "optimizer.discriminator_learning_rate": 1e-4,
+            "training.batch_size": 8,
+            "training.steps": 1500,
+            "selection.keep": "last",
+        },
+        "small/one_class": {
+            "model.blocks": 2,
+            "training.batch_size": 32,
+            "training.steps": 200,
+            "calibration.images": 500,
+        },
+    }
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -1,6 +1,6 @@
 """UTAD (arXiv 2103.11671): two stages, and the method that scores."""
 
 from jax_scadn.methods.utad.method import Method
-from jax_scadn.methods.utad.settings import FIELDS, PRESETS, check
+from jax_scadn.methods.utad.settings import COLUMNS, FIELDS, PRESETS, check
 
-__all__ = ["FIELDS", "PRESETS", "Method", "check"]
+__all__ = ["COLUMNS", "FIELDS", "PRESETS", "Method", "check"]

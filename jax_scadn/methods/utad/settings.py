@@ -126,6 +126,52 @@ FIELDS = {
     ),
     **base.budget("expert.training", batch_size=1),
 }
+COLUMNS = {
+    "UTAD": {
+        "paper": {"preset": "paper", "data.size": 256},
+        "paper/one_class": {
+            "preset": "reference",
+            "data.size": 32,
+            "impression.features": (32, 64, 128),
+            "impression.pools": (2, 2, 2),
+            "impression.decoder_features": (128, 64, 32),
+            "impression.upsamplings": (2, 2, 2),
+            "impression.image_discriminator_scales": 2,  # three need 64 pixels
+            "expert.blocks": 1,
+            "expert.training.batch_size": 128,
+            "scoring.image_score": "mean",  # a wrong object fills the image
+        },
+        "small": {
+            "preset": "paper",
+            "impression.features": (8, 16, 32),
+            "impression.pools": (4, 2, 2),
+            "impression.decoder_features": (32, 16, 8),
+            "impression.upsamplings": (2, 4, 2),
+            "impression.head_features": 32,
+            "impression.latent": 32,
+            # Few steps: ten times the public one.
+            "impression.learning_rate": 1e-2,
+            "impression.discriminator_learning_rate": 3e-3,
+            "impression.training.batch_size": 8,
+            "impression.training.steps": 3000,
+            "expert.width": 16,
+            "expert.blocks": 1,
+            "expert.mlp_width": 64,
+            "expert.learning_rate": 1e-3,
+            "expert.training.batch_size": 4,
+            "expert.training.steps": 2000,
+        },
+        "small/one_class": {
+            "impression.pools": (2, 2, 2),
+            "impression.upsamplings": (2, 2, 2),
+            "impression.training.batch_size": 32,
+            "impression.training.steps": 400,
+            "expert.training.batch_size": 16,
+            "expert.training.steps": 400,
+            "scoring.image_score": "mean",
+        },
+    }
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -10,7 +10,8 @@ from jax_scadn.networks.layers import convolution
 
 WEIGHT_INIT = nn.initializers.normal(0.02)
 HE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-TORCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorch's
+# PyTorch's default: U(-1 / sqrt n, 1 / sqrt n) with n inputs of each output.
+PYTORCH_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 BATCH_NORM_EPS = 1e-3  # UTAD's
 BATCH_NORM_MOMENTUM = 0.1  # weight of the newest batch, as PyTorch counts
@@ -69,7 +70,7 @@ class BatchNorm(nn.Module):
 
     Attributes:
       affine: whether a scale and a shift of each channel follow.
-      eps: added to the variance; None = `BATCH_NORM_EPS`.
+      eps: added to the variance; None = `BATCH_NORM_EPS`, PyTorch's default is 1e-5.
     """
 
     affine: bool = True
