@@ -53,6 +53,16 @@ PRESETS = {
     "d": {"scoring.seen": "image"},
     "dr": {"scoring.seen": "reconstruction"},
 }
+_SMALL = {
+    "model.width": 8,
+    "model.discriminator_width": 8,
+    "training.batch_size": 64,
+    "training.steps": 60,
+}
+COLUMNS = {
+    "ALOCC D": {"always": {"preset": "d"}, "small": _SMALL},
+    "ALOCC DR": {"always": {"preset": "dr"}, "small": _SMALL},
+}
 _UPDATES = 2  # of R, for each of D
 
 

@@ -56,6 +56,16 @@ PRESETS = {
     "fast": {"model.inversion": "encoder"},
     "search": {"model.inversion": "search"},
 }
+_SMALL = {
+    "model.width": 16,
+    "training.steps": 500,
+    "encoder.training.steps": 300,
+    "scoring.search_steps": 50,
+}
+COLUMNS = {
+    "AnoGAN": {"always": {"preset": "search"}, "small": _SMALL},
+    "f-AnoGAN": {"always": {"preset": "fast"}, "small": _SMALL},
+}
 
 
 @dataclasses.dataclass(frozen=True)

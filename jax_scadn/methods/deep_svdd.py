@@ -63,6 +63,15 @@ PRESETS = {
         "optimizer.milestone": 1250,
     },
 }
+COLUMNS = {
+    "DSVDD": {
+        "always": {"preset": "cifar10"},
+        "paper": {"data.size": 32},
+        "paper/mnist": {"preset": "mnist", "data.size": 28},
+        "small": {"pretraining.steps": 300, "training.steps": 300},
+        "small/mnist": {"preset": "mnist"},
+    }
+}
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -35,6 +35,7 @@ FIELDS = {
     "loss.code_weight": Field(1.0, "of the codes' difference", least=0),
     **shared.adam(2e-4, b1=0.5, b2=0.999),
 }
+COLUMNS = {"GANomaly": {"small": {"model.width": 16, "training.steps": 300}}}
 
 
 @dataclasses.dataclass(frozen=True)

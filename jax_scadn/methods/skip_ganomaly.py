@@ -41,6 +41,7 @@ FIELDS = {
         seen_by="scoring",
     ),
 }
+COLUMNS = {"SkipGA": {"small": {"model.width": 16, "training.steps": 200}}}
 
 
 @dataclasses.dataclass(frozen=True)
