@@ -63,6 +63,7 @@ COLUMNS = {
             "model.width": 16,
             "training.steps": 500,
             "encoder.training.steps": 300,
+            "scoring.search_steps": 50,
         },
     }
     for title, preset in (("f-AnoGAN", "fast"), ("AnoGAN", "search"))

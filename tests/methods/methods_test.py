@@ -72,7 +72,10 @@ def test_a_custom_method(own):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scdan", r"method=scdan: must be one of: .*scadn, .*utad; or the dotted path"),
+        (
+            "scdan",
+            r"scdan: must be one of: .*scadn, .*utad, vae; or the dotted path",
+        ),
         ("base", "method=base: must be one of"),
         ("", "method=: must be one of"),
         ("my_methods.nonsuch", r"method=my_methods\.nonsuch: must be one of"),

@@ -70,7 +70,7 @@ class BatchNorm(nn.Module):
 
     Attributes:
       affine: whether a scale and a shift of each channel follow.
-      eps: added to the variance; None = `BATCH_NORM_EPS`.
+      eps: added to the variance; None = `BATCH_NORM_EPS`, PyTorch's default is 1e-5.
     """
 
     affine: bool = True
