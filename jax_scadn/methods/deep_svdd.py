@@ -66,6 +66,7 @@ PRESETS = {
 COLUMNS = {
     "DSVDD": {
         "always": {"preset": "cifar10"},
+        "paper": {"data.size": 32},
         "paper/one_class": {"preset": "mnist", "data.size": 28},
         "paper/cifar10": {"preset": "cifar10", "data.size": 32},
         "small": {"pretraining.steps": 300, "training.steps": 300},
