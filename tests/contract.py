@@ -36,7 +36,7 @@ _SHARED = {
     "data.threads": 1,
     "data.test_normal_limit": 5,
     "data.test_anomalous_limit": 2,
-    "training.checkpoint_every": 1,
+    "training.checkpoint_every": 2,
     "training.log_every": 1,
     "training.picture_every": 0,
     "scoring.images_per_call": 8,

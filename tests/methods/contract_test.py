@@ -67,12 +67,12 @@ def test_train_evaluate_and_load(done):
     assert set(detector.variables) == {base.FROZEN, *(s.name for s in method.stages)}
     table = (workdir / "evaluation/results.md").read_text()
     assert f"| {method.title}" in table
-    first = detector.score(images_of(config, 3))
+    first = detector.score(images_of(config, 6))
     assert np.isfinite(first.scores).all()
     with_maps = first.maps is not None
     assert (workdir / "evaluation/sheet.png").exists() == with_maps
     detector.save(workdir / "copy")
-    again = jax_scadn.load(workdir / "copy").score(images_of(config, 3))
+    again = jax_scadn.load(workdir / "copy").score(images_of(config, 6))
     conftest.assert_trees_equal(again, first)
 
 
@@ -98,7 +98,7 @@ def test_batches_and_padding_do_not_change_a_score(done):
 def test_predict_is_score(done, tmp_path):
     _, config, workdir, _ = done
     detector = jax_scadn.load(workdir)
-    images = images_of(config, 3)
+    images = images_of(config, 6)
     for number, image in enumerate(images):
         figures.save(tmp_path / f"{number}.png", images_lib.as_float(image))
     paths = sorted(tmp_path.glob("*.png"))
@@ -111,7 +111,7 @@ def test_predict_is_score(done, tmp_path):
     with_maps = detector.score(images).maps is not None
     assert ("anomalous_share" in rows[0]) == with_maps
     overlays = list((tmp_path / "out/overlays").glob("*.png"))
-    assert len(overlays) == (3 if with_maps else 0)
+    assert len(overlays) == (6 if with_maps else 0)
 
 
 @pytest.mark.parametrize("name", GRADIENT)
