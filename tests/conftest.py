@@ -1,6 +1,7 @@
 """What the tests share: tiny settings, and the data beside the checkout."""
 
 import functools
+import gc
 import os
 import pathlib
 import tempfile
