@@ -308,8 +308,9 @@ def load(workdir: str | pathlib.Path) -> Detector:
       errors.UserError: there is none, or it cannot be read.
     """
     workdir = pathlib.Path(paths.local(str(workdir)))
+    config = methods.read(workdir / CONFIG)
     calibration, digest = calibration_file.read(workdir)
-    return _load(workdir, digest, calibration)
+    return _load(workdir, config, digest, calibration)
 
 
 def load_uncalibrated(workdir: pathlib.Path) -> Detector:
@@ -318,13 +319,16 @@ def load_uncalibrated(workdir: pathlib.Path) -> Detector:
     Raises:
       errors.UserError: as `load`.
     """
-    return _load(workdir, calibration_file.digest(workdir), None)
+    config = methods.read(workdir / CONFIG)
+    return _load(workdir, config, calibration_file.digest(workdir), None)
 
 
 def _load(
-    workdir: pathlib.Path, digest: str, calibration: Calibration | None
+    workdir: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    digest: str,
+    calibration: Calibration | None,
 ) -> Detector:
-    config = methods.read(workdir / CONFIG)
     mesh, _ = sharding.scoring_mesh(config.scoring.images_per_call)
     path = workdir / _PARAMS
     saved = checkpoints.load_params(path, sharding.replicated(mesh))

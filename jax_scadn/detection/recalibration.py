@@ -44,13 +44,14 @@ def recalibrate(
       errors.UserError: no detector there; a rate that is none; an image cannot be read,
         is there twice, or was trained on. Nothing is changed then.
     """
+    method = methods.read(workdir / detector_lib.CONFIG).method
     digest = calibration_file.digest(workdir)
     with lock.held(workdir):
         if paths:
             after = _from_images(workdir, paths, rates)
             reason = f"{len(paths)} images"
         else:
-            after = _from_scores(workdir, rates)
+            after = _from_scores(workdir, method, rates)
             reason = "other rates"
         _replace(workdir, after, digest, reason)
     return after
@@ -81,11 +82,10 @@ def _from_images(workdir, paths, rates) -> Calibration:
     return detector.with_thresholds(split, held_out=True).calibration
 
 
-def _from_scores(workdir, rates) -> Calibration:
+def _from_scores(workdir, method: str, rates) -> Calibration:
     before, _ = calibration_file.read(workdir)
     if PIXELS in rates:
         raise errors.UserError(f"--{PIXELS}: give --input as well; maps are not kept")
-    method = methods.read(workdir / detector_lib.CONFIG).method
     values = _merged(method, dataclasses.asdict(before), rates)
     scores = np.array(before.scores)
     return dataclasses.replace(

@@ -118,7 +118,7 @@ def test_bad_input_changes_nothing(workdir, trained, tmp_path, spoil, rates, mes
 
 
 def test_without_a_detector_nothing_is_made(tmp_path):
-    with pytest.raises(errors.UserError, match="has no finished training"):
+    with pytest.raises(errors.UserError, match="does not exist"):
         recalibration.recalibrate(tmp_path / "none", [], {"confidence": 0.5})
     assert not (tmp_path / "none").exists()
 
