@@ -79,12 +79,14 @@ def _watch(started: list[subprocess.Popen], grace: float) -> int:
     status, deadline = 0, None
     while any(process.poll() is None for process in started):
         if deadline is None:
-            for number, process in enumerate(started):
-                if process.poll():
-                    status = process.poll()
-                    deadline = time.monotonic() + grace
-                    _say(f"process {number} {_end(status)}; the others must stop")
-                    break
+            ended = {n: process.poll() for n, process in enumerate(started)}
+            failed = [number for number, end in ended.items() if end]
+            if failed:
+                # One that was killed was the first: others fail for want of it.
+                number = min(failed, key=lambda n: ended[n] > 0)
+                status = ended[number]
+                deadline = time.monotonic() + grace
+                _say(f"process {number} {_end(status)}; the others must stop")
         elif time.monotonic() > deadline:
             left = [n for n, process in enumerate(started) if process.poll() is None]
             _say(f"killing processes {left}, {grace:g} s after the first one failed")

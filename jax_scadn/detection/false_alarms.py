@@ -15,7 +15,7 @@ import fractions
 import math
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 def rank(n: int, rate: float) -> int:
@@ -116,7 +116,7 @@ def promise(normal: np.ndarray, threshold: float, confidence: float) -> Promise:
 def _upper(n: int, k: int, confidence: float) -> float:
     if k == 0:
         return 1.0
-    return float(stats.beta.ppf(confidence, n + 1 - k, k))
+    return float(special.betaincinv(n + 1 - k, k, confidence))
 
 
 def _percent(share: float) -> str:

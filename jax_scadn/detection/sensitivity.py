@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from jax_scadn.data import images as images_lib
 from jax_scadn.data import planted, records
@@ -52,7 +52,7 @@ class Cell:
         if not self.found:
             return 0.0
         missed = self.planted - self.found
-        return float(stats.beta.ppf(1 - CONFIDENCE, self.found, missed + 1))
+        return float(special.betaincinv(self.found, missed + 1, 1 - CONFIDENCE))
 
 
 def measure(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import jax
+from absl import logging
 
 from jax_scadn.runtime import distributed, files, memory
 
@@ -125,4 +126,8 @@ def _read(folder: pathlib.Path, part: str) -> Cost | None:
 def _write(folder: pathlib.Path, part: str, cost: Cost) -> None:
     if distributed.is_primary():
         values = {**_all(folder), part: dataclasses.asdict(cost)}
-        files.write_text(folder / FILE, json.dumps(values, indent=2) + "\n")
+        try:
+            files.write_text(folder / FILE, json.dumps(values, indent=2) + "\n")
+        except OSError as error:
+            # Not worth a training; what the training writes itself says more.
+            logging.warning("costs are not noted: %s", error)

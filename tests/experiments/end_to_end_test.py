@@ -154,7 +154,7 @@ def test_a_failed_first_run_does_not_block_the_workdir(tmp_path):
     workdir = tmp_path / "run"
     for change, message in (
         ({"data__path": "gone"}, "gone is not a directory"),
-        ({"training__batch_size": 99}, "batch_size to 8 or less"),
+        ({"training__batch_size": 99}, "batch_size to 9 or less"),
     ):
         with pytest.raises(errors.UserError, match=message):
             experiment.train(settings(tmp_path / "data", **change), workdir)
