@@ -76,23 +76,23 @@ def run(command: list[str], processes: int, cpu_devices: int, grace: float) -> i
 
 def _watch(started: list[subprocess.Popen], grace: float) -> int:
     """Waits until all have exited, or `grace` seconds after the first failure."""
-    status, deadline = 0, None
-    while any(process.poll() is None for process in started):
-        if deadline is None:
-            ended = {n: process.poll() for n, process in enumerate(started)}
-            failed = [number for number, end in ended.items() if end]
-            if failed:
-                # One that was killed was the first: others fail for want of it.
-                number = min(failed, key=lambda n: ended[n] > 0)
-                status = ended[number]
-                deadline = time.monotonic() + grace
-                _say(f"process {number} {_end(status)}; the others must stop")
-        elif time.monotonic() > deadline:
-            left = [n for n, process in enumerate(started) if process.poll() is None]
+    first, deadline = None, 0.0
+    while True:
+        ended = {number: process.poll() for number, process in enumerate(started)}
+        failed = [number for number, status in ended.items() if status]
+        if failed and first is None:
+            # One that was killed was the first: others fail for want of it.
+            first = min(failed, key=lambda number: ended[number] > 0)
+            deadline = time.monotonic() + grace
+            _say(f"process {first} {_end(ended[first])}; the others must stop")
+        left = [number for number, status in ended.items() if status is None]
+        if left and first is not None and time.monotonic() > deadline:
             _say(f"killing processes {left}, {grace:g} s after the first one failed")
+            left = []
+        if not left:
             break
         time.sleep(0.05)
-    status = status or next((p.poll() for p in started if p.poll()), 0)
+    status = 0 if first is None else ended[first]
     return 128 - status if status < 0 else status
 
 

@@ -14,6 +14,7 @@ from jax_scadn.detection.calibration import Calibration
 from jax_scadn.runtime import errors, files
 
 _DIGEST = "sha256"
+_OF_MAPS = ("map_threshold", "vmin", "vmax")
 
 
 def path(workdir: pathlib.Path) -> pathlib.Path:
@@ -39,13 +40,13 @@ def read(workdir: pathlib.Path) -> tuple[Calibration, str]:
     Raises:
       errors.UserError: there is no file, or it cannot be read.
     """
+    values, digest = _values(workdir)
     try:
-        values, digest = _values(workdir)
         return _parse(values), digest
     except (ValueError, TypeError, AttributeError) as error:
         raise errors.UserError(
             f"{path(workdir)} cannot be read ({error}); give new thresholds with "
-            f"jax_scadn.recalibrate, or train again"
+            "jax_scadn.recalibrate, or train again"
         ) from None
 
 
@@ -55,26 +56,22 @@ def digest(workdir: pathlib.Path) -> str:
     Raises:
       errors.UserError: there is no file, or it is not one of JSON.
     """
-    try:
-        return _values(workdir)[1]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise errors.UserError(
-            f"{path(workdir)} cannot be read ({error}); train again"
-        ) from None
+    return _values(workdir)[1]
 
 
 def _values(workdir: pathlib.Path) -> tuple[dict[str, Any], str]:
     try:
         values = json.loads(path(workdir).read_text(encoding="utf-8"))
+        return values, values.pop(_DIGEST, "")
     except FileNotFoundError:
         raise errors.UserError(
             f"{workdir} has no finished training; run jax_scadn.train again with "
             f"--workdir={shlex.quote(str(workdir))} to resume it"
         ) from None
-    return values, values.pop(_DIGEST, "")
-
-
-_OF_MAPS = ("map_threshold", "vmin", "vmax")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise errors.UserError(
+            f"{path(workdir)} cannot be read ({error}); train again"
+        ) from None
 
 
 def _parse(values: Mapping[str, Any]) -> Calibration:
