@@ -13,6 +13,8 @@ import sys
 import threading
 
 _STATUS = 130  # as of a process that Ctrl-C ended
+_SAYING = threading.RLock()  # handlers interrupt each other
+_said = False
 
 
 def answer_interrupts() -> None:
@@ -27,7 +29,7 @@ def answer_interrupts() -> None:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_answer, args=(reader,), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt)
 
 
 def _answer(reader: int) -> None:
@@ -38,7 +40,21 @@ def _answer(reader: int) -> None:
                 _stop()
             elif number == signal.SIGINT:
                 asked = True
-                _say("stopping; press Ctrl-C again to stop at once")
+                _say_once()
+
+
+def _interrupt(*_) -> None:
+    """In the main thread, which may come to it before the other one does."""
+    _say_once()
+    raise KeyboardInterrupt
+
+
+def _say_once() -> None:
+    global _said
+    with _SAYING:
+        if not _said:
+            _said = True
+            _say("stopping; press Ctrl-C again to stop at once")
 
 
 def _stop(*_) -> None:

@@ -22,6 +22,19 @@ def start(*arguments):
     )
 
 
+def computing(process):
+    """Waits until the process has computed for another tenth of a second."""
+
+    def ticks():
+        stat = pathlib.Path(f"/proc/{process.pid}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[11])
+
+    before, deadline = ticks(), time.monotonic() + 60
+    while ticks() < before + 10:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def interrupt(process):
     process.send_signal(signal.SIGINT)
 
@@ -56,6 +69,7 @@ def test_during_a_compilation():
     """Native code is left by nothing but the end of the process."""
     with start("-c", LONG.format(rounds=2**31 - 1)) as process:
         assert process.stdout.readline() == "at work\n"
+        computing(process)
         interrupt(process)
         words = "stopping; press Ctrl-C again to stop at once\n"
         assert process.stderr.readline() == words
