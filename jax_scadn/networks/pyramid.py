@@ -1,7 +1,7 @@
-"""The pyramids of 4x4 convolutions of stride 2 that GANomaly and its kin are built of.
+"""Pyramids of 4x4 convolutions of stride 2, and the layers that they are built of.
 
-As in DCGAN: no biases, batch norms, and twice the channels at half the size. Weights
-start from N(0, 0.02).
+Those of GANomaly and its kin are as in DCGAN: no biases, batch norms, and twice the
+channels at half the size. Weights start from N(0, 0.02).
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ def halve(features: int, dtype: jnp.dtype, name: str) -> layers.Conv:
 
 
 def double(
-    features: int, dtype: jnp.dtype, name: str, use_bias: bool = False
+    features: int,
+    dtype: jnp.dtype,
+    name: str,
+    use_bias: bool = False,
+    kernel_init: nn.initializers.Initializer = layers.WEIGHT_INIT,
 ) -> nn.ConvTranspose:
     """A transposed 4x4 convolution to twice the size; PyTorch's padding is 1."""
     return nn.ConvTranspose(
@@ -48,7 +52,7 @@ def double(
         (2, 2),
         padding=((2, 2), (2, 2)),
         use_bias=use_bias,
-        kernel_init=layers.WEIGHT_INIT,
+        kernel_init=kernel_init,
         dtype=dtype,
         name=name,
     )

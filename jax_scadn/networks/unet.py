@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_scadn.networks import pyramid
 from jax_scadn.networks.layers import layers
 
-_NORM_EPS = 1e-5
 _WIDEST = 8  # layers, in units of the first
 
 
@@ -42,7 +42,7 @@ class UNet(nn.Module):
             which must be mutable.
         """
         widths = [self.width * min(_WIDEST, 1 << i) for i in range(self.halvings + 1)]
-        x = (2 * images_bhwc - 1).astype(self.dtype)
+        x = pyramid.signed(images_bhwc).astype(self.dtype)
         skipped = []
         for depth, features in enumerate(widths):
             options = {"stride": 2} if depth else {}
@@ -52,24 +52,22 @@ class UNet(nn.Module):
             skipped.append(x)
         skipped.pop()
         for depth, features in reversed(list(enumerate(widths[:-1]))):
-            x = nn.ConvTranspose(
+            x = pyramid.double(
                 features,
-                (4, 4),
-                (2, 2),
-                padding=((2, 2), (2, 2)),
+                self.dtype,
+                f"up_{depth}",
+                use_bias=True,
                 kernel_init=layers.PYTORCH_INIT,
-                dtype=self.dtype,
-                name=f"up_{depth}",
             )(x)
             x = jnp.concatenate([x, skipped[depth]], axis=-1)
             x = self._normed(x, features, 3, f"up_{depth}_0", train)
             x = self._normed(x, features, 3, f"up_{depth}_1", train)
         x = self._conv(self.channels, 3, "output")(x)
-        return (jnp.tanh(layers.at_least_float32(x)) + 1) / 2
+        return pyramid.unsigned(jnp.tanh(layers.at_least_float32(x)))
 
     def _normed(self, x_bhwc, features, kernel, name, train, **options) -> jax.Array:
         x = self._conv(features, kernel, name, **options)(x_bhwc)
-        return nn.relu(layers.BatchNorm(_NORM_EPS, name=f"{name}_norm")(x, train))
+        return nn.relu(pyramid.norm(f"{name}_norm")(x, train))
 
     def _conv(self, features: int, kernel: int, name: str, **options) -> layers.Conv:
         return layers.Conv(

@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jax_scadn.networks import pyramid
 from jax_scadn.networks.layers import layers
 
 SMALLEST = 4  # pixels, both sides, of the features before the code
-_NORM_EPS = 1e-5
 _WIDEST = 4  # layers, in units of the first
 
 
@@ -83,7 +83,7 @@ class Autoencoder(nn.Module):
         return Output(self._decode(code, train), mean, log_var)
 
     def _encode(self, images_bhwc, train) -> tuple[jax.Array, jax.Array | None]:
-        x = (2 * images_bhwc - 1).astype(self.dtype)
+        x = pyramid.signed(images_bhwc).astype(self.dtype)
         for i, features in enumerate(self.widths()):
             conv = layers.Conv(
                 features,
@@ -112,26 +112,22 @@ class Autoencoder(nn.Module):
         x = nn.relu(x).reshape(-1, SMALLEST, SMALLEST, widths[-1])
         outputs = [self.channels, *widths[:-1]]
         for i, features in reversed(list(enumerate(outputs))):
-            x = nn.ConvTranspose(
+            x = pyramid.double(
                 features,
-                (4, 4),
-                (2, 2),
-                padding=((2, 2), (2, 2)),
-                use_bias=False,
+                self.dtype,
+                f"decoder_{i}",
                 kernel_init=layers.PYTORCH_INIT,
-                dtype=self.dtype,
-                name=f"decoder_{i}",
             )(x)
             if i:
                 x = self._activate(x, f"decoder_norm_{i}", train)
-        return (jnp.tanh(layers.at_least_float32(x)) + 1) / 2
+        return pyramid.unsigned(jnp.tanh(layers.at_least_float32(x)))
 
     def _hidden(self, x_bl: jax.Array, name: str, train: bool) -> jax.Array:
         x = self._dense(self.hidden, f"{name}_hidden")(x_bl)
         return self._activate(x[:, None, None], f"{name}_norm", train)[:, 0, 0]
 
     def _activate(self, x_bhwc: jax.Array, name: str, train: bool) -> jax.Array:
-        return nn.relu(layers.BatchNorm(_NORM_EPS, name=name)(x_bhwc, train))
+        return nn.relu(pyramid.norm(name)(x_bhwc, train))
 
     def _dense(self, units: int, name: str) -> nn.Dense:
         return nn.Dense(

@@ -58,7 +58,7 @@ def adaptive_instance_norm(
     return y.astype(x_bhwc.dtype)
 
 
-class BatchNorm(nn.Module):
+class BatchNorm(nn.Module, kw_only=True):
     """Normalises each channel over the batch and its pixels, in float32.
 
     Training uses the mean and the biased variance of the batch and updates the
