@@ -20,6 +20,7 @@ from jax_scadn.detection import calibration_file
 from jax_scadn.detection import detector as detector_lib
 from jax_scadn.detection.calibration import Calibration
 from jax_scadn.runtime import errors, lock
+from jax_scadn.settings import base as shared
 
 PIXELS = "pixel_false_alarm_rate"
 RATES = ("false_alarm_rate", "look_rate", "confidence", PIXELS)
@@ -102,11 +103,8 @@ def _merged(
         if problem := fields[f"calibration.{name}"].problem(value):
             raise errors.UserError(f"--{name}={value}: {problem}")
     values = {name: rates.get(name, before[name]) for name in RATES}
-    if 0 < values["look_rate"] <= values["false_alarm_rate"]:
-        raise errors.UserError(
-            f"--look_rate={values['look_rate']}: must be above false_alarm_rate="
-            f"{values['false_alarm_rate']}, or 0"
-        )
+    if problem := shared.problem_of_rates(values):
+        raise errors.UserError(f"--{problem}")
     return values
 
 

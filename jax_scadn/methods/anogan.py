@@ -100,15 +100,9 @@ class GanStage:
 
     def init(self, key, context, examples) -> learners.State:
         images = jnp.zeros((1, *self.shape))
-        key_g, key_d = jax.random.split(random_bits.rbg(key))
         codes = jnp.zeros((1, self.latent))
-        variables = {
-            adversarial.GENERATOR: self.generator.init(key_g, codes, train=False),
-            adversarial.DISCRIMINATOR: self.discriminator.init(
-                key_d, images, train=False
-            ),
-        }
-        return learners.create(self.optimizer, variables)
+        networks = (self.generator, self.discriminator)
+        return adversarial.create(key, self.optimizer, networks, codes, images)
 
     @property
     def shape(self) -> tuple[int, int, int]:

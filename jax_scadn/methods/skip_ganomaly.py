@@ -20,7 +20,7 @@ from jax_scadn.methods import base
 from jax_scadn.networks import ganomaly, pyramid, skip_unet
 from jax_scadn.settings import base as shared
 from jax_scadn.settings.fields import Field
-from jax_scadn.training import adversarial, learners, protocol, random_bits
+from jax_scadn.training import adversarial, learners, protocol
 
 WEIGHTS = ("adversarial", "context", "features")
 FIELDS = {
@@ -74,14 +74,8 @@ class SkipStage:
 
     def init(self, key, context, examples) -> learners.State:
         images = jnp.zeros((1, *self.shape))
-        key_g, key_d = jax.random.split(random_bits.rbg(key))
-        variables = {
-            adversarial.GENERATOR: self.generator.init(key_g, images, train=False),
-            adversarial.DISCRIMINATOR: self.discriminator.init(
-                key_d, images, train=False
-            ),
-        }
-        return learners.create(self.optimizer, variables)
+        networks = (self.generator, self.discriminator)
+        return adversarial.create(key, self.optimizer, networks, images, images)
 
     def hyperparameters(self, config, total_steps: int) -> dict[str, jax.Array]:
         values = {name: config.loss[f"{name}_weight"] for name in WEIGHTS}

@@ -6,6 +6,8 @@ needs. Each method declares its own settings in its module.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ml_collections
 
 from jax_scadn.runtime import errors
@@ -319,9 +321,13 @@ def check(config: ml_collections.ConfigDict) -> None:
         raise errors.UserError(
             f"--config.scoring.layer_weights={weights}: must not all be 0"
         )
-    rates = config.calibration
-    if rates.look_rate and rates.look_rate <= rates.false_alarm_rate:
-        raise errors.UserError(
-            f"--config.calibration.look_rate={rates.look_rate}: must be above "
-            f"false_alarm_rate={rates.false_alarm_rate}, or 0"
-        )
+    if problem := problem_of_rates(config.calibration):
+        raise errors.UserError(f"--config.calibration.{problem}")
+
+
+def problem_of_rates(rates: Mapping[str, float]) -> str:
+    """Why rates of a calibration do not go together; '' if they do."""
+    look, alarm = rates["look_rate"], rates["false_alarm_rate"]
+    if 0 < look <= alarm:
+        return f"look_rate={look}: must be above false_alarm_rate={alarm}, or 0"
+    return ""

@@ -1,4 +1,4 @@
-"""One update of a generator and of a discriminator, both at once."""
+"""Generator and discriminator: their state, and one update of both at once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,35 @@ import flax.linen as nn
 import jax
 import optax
 
-from jax_scadn.training import learners
+from jax_scadn.training import learners, random_bits
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 Metrics = dict[str, jax.Array]
+
+
+def create(
+    key: jax.Array,
+    optimizer: optax.GradientTransformation,
+    networks: tuple[nn.Module, nn.Module],
+    inputs: jax.Array,
+    images_bhwc: jax.Array,
+) -> learners.State:
+    """The state before the first update.
+
+    Args:
+      key: of the weights.
+      optimizer: of both networks.
+      networks: generator and discriminator.
+      inputs: an example of the generator's.
+      images_bhwc: an example of the discriminator's.
+    """
+    generator, discriminator = networks
+    key_g, key_d = jax.random.split(random_bits.rbg(key))
+    variables = {
+        GENERATOR: generator.init(key_g, inputs, train=False),
+        DISCRIMINATOR: discriminator.init(key_d, images_bhwc, train=False),
+    }
+    return learners.create(optimizer, variables)
 
 
 def update(
